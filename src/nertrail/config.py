@@ -1,0 +1,251 @@
+"""Reading settings: a frozen base model, safe YAML, environment variables, overrides, "did you mean"."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+from nertrail.errors import ConfigError
+
+
+class Model(pydantic.BaseModel):
+    """Base of every settings class: frozen, and an unknown key is an error."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+M = TypeVar("M", bound=Model)
+Key = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which `2e-5` is a float (YAML 1.1 wants `2.0e-5`) and a key stands only once."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if key in seen:
+            raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, with `${NAME:-default}` replaced in its strings.
+
+    Raises:
+        ConfigError: the file is missing, not UTF-8, not YAML, not a mapping, or names an unset variable.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise ConfigError(
+            "no such file", place=str(path), remedy="give the path of an experiment file, or the name of a preset"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", place=str(path), remedy="check the path") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 at byte {error.start}", place=str(path), remedy="save it as UTF-8") from None
+
+
+def parse_yaml(text: str, place: str) -> dict[str, Any]:
+    """The mapping in a YAML text; `place` names it in messages."""
+    try:
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"broken YAML: {error.problem}", place=f"{place}{line}", remedy="mend that line") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"broken YAML: {error}", place=place, remedy="mend the file") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            f"holds a {type(tree).__name__} where a mapping is wanted", place=place, remedy="write `key: value` lines"
+        )
+    expanded: dict[str, Any] = _expand(tree, place)
+    return expanded
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def _expand(value: Any, place: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, f"{place}: {key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, place) for item in value]
+    return _VARIABLE.sub(lambda m: _variable(m, place), value) if isinstance(value, str) else value
+
+
+def _variable(match: re.Match[str], place: str) -> str:
+    name, default = match.groups()
+    found = os.environ.get(name) or default
+    if found is None:
+        raise ConfigError(
+            f"the environment variable {name} is not set",
+            place=place,
+            remedy=f"export {name}=..., or write ${{{name}:-default}}",
+        )
+    return found
+
+
+def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """`tree` with `a.b=value` assignments applied; values are read as YAML.
+
+    Raises:
+        ConfigError: an assignment is not of the form KEY=VALUE, or goes below a plain value.
+    """
+    result: dict[str, Any] = dict(tree)
+    for assignment in assignments:
+        path, sign, text = assignment.partition("=")
+        if not sign or not path.strip():
+            raise ConfigError(f"{assignment!r} is no assignment", place="--set", remedy="write KEY=VALUE")
+        value = parse_yaml(f"value: {text}", f"--set {path}").get("value")
+        result = _assign(result, path.strip().split("."), value, f"--set {path}")
+    return result
+
+
+def _assign(tree: Any, path: Sequence[str], value: Any, place: str) -> Any:
+    head, rest = path[0], path[1:]
+    if isinstance(tree, list) and head.isdigit() and int(head) < len(tree):
+        copy: Any = list(tree)
+        copy[int(head)] = _assign(copy[int(head)], rest, value, place) if rest else value
+        return copy
+    if tree is None or isinstance(tree, dict):
+        below = dict(tree or {})
+        below[head] = _assign(below.get(head), rest, value, place) if rest else value
+        return below
+    raise ConfigError(f"{head!r} lies below a plain value", place=place, remedy="name a key of a section")
+
+
+def build(kind: type[M], tree: Mapping[str, Any], place: str, text: str | None = None) -> M:
+    """`tree` as a validated, frozen `kind`.
+
+    Args:
+        place: the file that `tree` came from, for messages.
+        text: that file's text; with it messages name the line.
+
+    Raises:
+        ConfigError: names file, line, key, what was found and the nearest known key.
+    """
+    try:
+        return kind.model_validate(tree)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key: Key = _without_tags(tuple(first["loc"]), tree)
+        line = line_of(text, key) if text else None
+        raise ConfigError(
+            f"{_dotted(key)}: {_problem(first)}",
+            place=f"{place}:{line}" if line else place,
+            remedy=_remedy(kind, key, first),
+        ) from None
+
+
+def _without_tags(key: Key, tree: Any) -> Key:
+    """Drop from a pydantic location what is the name of a union's member, not a key of the file."""
+    kept: list[str | int] = []
+    for part in key:
+        if isinstance(tree, dict) and part in tree:
+            tree = tree[part]
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            tree = tree[part]
+        elif isinstance(tree, dict):
+            kept.append(part)
+            break
+        else:
+            continue
+        kept.append(part)
+    return tuple(kept)
+
+
+def _dotted(key: Key) -> str:
+    return ".".join(str(part) for part in key) or "(top level)"
+
+
+def _problem(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    if error["type"] == "missing":
+        return "is missing"
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return f"{message}, found {error['input']!r} ({type(error['input']).__name__})"
+
+
+def _remedy(kind: type[Model], key: Key, error: Any) -> str:
+    if error["type"] == "missing":
+        return f"add {_dotted(key)}"
+    if error["type"] != "extra_forbidden":
+        return "correct the value"
+    known = keys_of(_model_at(kind, key[:-1]) or kind)
+    near = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.5)
+    listing = ", ".join(known)
+    return f"did you mean {near[0]!r}? (known here: {listing})" if near else f"known here: {listing}"
+
+
+def keys_of(kind: type[Model]) -> list[str]:
+    """The keys that `kind` knows, as written in YAML."""
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _model_at(kind: type[Model], path: Key) -> type[Model] | None:
+    found: type[Model] | None = kind
+    for part in path:
+        if found is None or isinstance(part, int):
+            continue
+        field = found.model_fields.get(part)
+        found = _model_in(field.annotation) if field else None
+    return found
+
+
+def _model_in(annotation: Any) -> type[Model] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation
+    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model), None)
+
+
+def line_of(text: str, key: Key) -> int | None:
+    """The line (from 1) on which `key` stands in a YAML text, or that of its nearest known ancestor."""
+    try:
+        node: Any = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return None
+    line = None
+    for part in key:
+        step = _child(node, part)
+        if step is None:
+            break
+        line, node = step
+    return line
+
+
+def _child(node: Any, part: str | int) -> tuple[int, Any] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(part):
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        item = node.value[part]
+        return item.start_mark.line + 1, item
+    return None

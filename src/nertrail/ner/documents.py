@@ -1,0 +1,65 @@
+"""Annotated text as the domain sees it, whatever file it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """One entity: characters `start` to `end` (exclusive) of its document's text."""
+
+    start: int
+    end: int
+    type: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text and its entities.
+
+    `words` holds the character ranges of the given tokens of CoNLL-like data and is None for character-span data,
+    whose words are the backbone's own (see `windows`). `id` is the data's own, else the place it was read from.
+    """
+
+    id: str
+    text: str
+    spans: tuple[Span, ...]
+    words: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three splits that share one set of types.
+
+    `counts` says how often each quirk was seen or repaired, under `<split>.<quirk>`. `word_unit` is the unit in which
+    raw text is cut at prediction: "whitespace" where the data came as tokens, else "pretokenizer".
+    """
+
+    train: tuple[Document, ...]
+    validation: tuple[Document, ...]
+    test: tuple[Document, ...]
+    types: tuple[str, ...]
+    counts: Mapping[str, int]
+    source: str
+    word_unit: str
+
+    @property
+    def splits(self) -> dict[str, tuple[Document, ...]]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def data_version(documents_by_split: Mapping[str, Sequence[Document]]) -> str:
+    """Name the data by what was learned and scored: 16 hex digits over split, text and sorted spans.
+
+    Ids, file names and formats are left out: the same data in another file is the same version.
+    """
+    digest = hashlib.sha256()
+    for split in sorted(documents_by_split):
+        for document in documents_by_split[split]:
+            row = [split, document.text, sorted(document.spans)]
+            digest.update(json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The experiments and settings that ship inside the wheel."""

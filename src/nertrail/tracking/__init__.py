@@ -1,0 +1,1 @@
+"""Where records go: a journal on disk first, an MLflow server later."""

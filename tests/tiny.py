@@ -1,0 +1,90 @@
+"""A backbone and a corpus small enough for unit tests: real parts, two layers of 32, milliseconds per step."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from nertrail.ner.readers import Document, Span
+
+VOCAB = Path(__file__).parent / "fixtures" / "vocab.txt"
+TYPES = ("LOC", "ORG", "PER")
+
+FIRST = "anna boris clara dmitri elena felix greta hugo".split()
+LAST = "archer baker carter draper fisher mason potter weaver".split()
+PLACES = "berlin lisbon madrid oslo paris prague rome vienna".split()
+SUFFIXES = "bank group labs works".split()
+TEMPLATES = (
+    "{PER} lives in {LOC}.",
+    "{PER} and {PER} work for {ORG}.",
+    "the office of {ORG} in {LOC} is open.",
+    "yesterday {PER} left {LOC}, and {ORG} was glad.",
+    "it was a long day in the rain.",
+)
+
+
+def build_backbone(folder: Path, seed: int = 0) -> Path:
+    """Write a two-layer BERT with seeded weights (hidden 32, 2 heads, intermediate 64, 128 positions) and its tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=len(VOCAB.read_text(encoding="utf-8").splitlines()),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    build_tokenizer(folder)
+    return folder
+
+
+def build_tokenizer(folder: Path) -> Path:
+    """Write tokenizer.json, with truncation and padding set as in all-MiniLM's, so that forgetting to clear them shows."""
+    from tokenizers import BertWordPieceTokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = BertWordPieceTokenizer(str(VOCAB), lowercase=True)
+    tokenizer.enable_truncation(32)
+    tokenizer.enable_padding(length=32)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
+def documents(n: int, seed: int = 0) -> list[Document]:
+    """Sentences with people, places and organisations; an organisation shares its first word with a person or a place."""
+    rng = random.Random(seed)
+    return [_document(f"tiny-{seed}-{number}", rng) for number in range(n)]
+
+
+def write_corpus(folder: Path, train: int = 60, validation: int = 20, test: int = 20) -> Path:
+    """Write train.jsonl, dev.jsonl and test.jsonl: {"id", "text", "entities": [[start, end, type], ...]}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count, seed in (("train", train, 1), ("dev", validation, 2), ("test", test, 3)):
+        rows = [{"id": d.id, "text": d.text, "entities": [list(span) for span in d.spans]} for d in documents(count, seed)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def _document(identity: str, rng: random.Random) -> Document:
+    text, spans, rest = "", [], rng.choice(TEMPLATES)
+    while "{" in rest:
+        before, _, rest = rest.partition("{")
+        kind, _, rest = rest.partition("}")
+        name = _name(kind, rng)
+        spans.append(Span(len(text + before), len(text + before + name), kind))
+        text += before + name
+    return Document(identity, text + rest, tuple(spans))
+
+
+def _name(kind: str, rng: random.Random) -> str:
+    if kind == "PER":
+        return " ".join([rng.choice(FIRST), rng.choice(LAST)][: rng.choice((1, 2, 2))]).title()
+    if kind == "ORG":
+        return f"{rng.choice(LAST + PLACES)} {rng.choice(SUFFIXES)}".title()
+    return rng.choice(PLACES).title()
