@@ -102,7 +102,7 @@ def _safe_name(type_: str) -> str:
     name = REFUSED.sub("_", type_)
     # MLflow also refuses names that are not normalised relative paths, such as "a//b", "/a" and "../a".
     if posixpath.normpath(name) != name or name.startswith(("/", "..")):
-        name = name.replace("/", "_")
+        name = re.sub(r"^\.\.", "__", name.replace("/", "_"))
     return name
 
 

@@ -1,0 +1,120 @@
+"""A model on disk: safetensors, and JSON that says how texts are cut, labelled and decoded. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from nertrail import __version__
+from nertrail.errors import ConfigError, ModelError
+from nertrail.ner.labels import LabelSet
+from nertrail.ner.windows import WindowSettings, plain
+
+MANIFEST = "nertrail.json"
+TOKENIZER = "tokenizer.json"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with a trained model (torch or ONNX) and the settings that its scores hold for."""
+
+    path: Path
+    backbone_name: str
+    labels: LabelSet
+    windows: WindowSettings
+    decoding: str
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the folder, without truncation and padding."""
+        return plain(read_tokenizer(self.path))
+
+    @property
+    def pad_id(self) -> int:
+        return pad_id(json.loads((self.path / CONFIG).read_text(encoding="utf-8")))
+
+
+def pad_id(config: dict[str, Any]) -> int:
+    """Id that fills a batch; any will do where the configuration names none, since the attention mask hides it."""
+    found = config.get("pad_token_id")
+    return 0 if found is None else int(found)
+
+
+def write_manifest(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
+    """Write nertrail.json and tokenizer.json into the checkpoint's folder."""
+    content = {
+        "schema": 1,
+        "version": __version__,
+        "backbone": checkpoint.backbone_name,
+        "types": list(checkpoint.labels.types),
+        "labels": list(checkpoint.labels.names),
+        "windows": asdict(checkpoint.windows),
+        "decoding": checkpoint.decoding,
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (checkpoint.path / MANIFEST).write_text(text, encoding="utf-8")
+    tokenizer.save(str(checkpoint.path / TOKENIZER))
+
+
+def read_manifest(path: Path) -> Checkpoint:
+    """Read a folder's settings, whatever weights lie beside them.
+
+    Raises:
+        ModelError: no nertrail.json, or one that is broken.
+    """
+    place = path / MANIFEST
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+        labels, windows = LabelSet(tuple(content["types"])), WindowSettings(**content["windows"])
+        return Checkpoint(path, content["backbone"], labels, windows, content["decoding"])
+    except OSError as error:
+        raise ModelError("no such file", place=str(place), remedy="name a checkpoint folder that nertrail wrote") from error
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        found = f"not a checkpoint's settings: {error!r}"
+        raise ModelError(found, place=str(place), remedy="train the model again, or restore the file") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of a torch model.
+
+    Raises:
+        ModelError: a file is missing or broken.
+    """
+    checkpoint = read_manifest(path)
+    for name in (WEIGHTS, CONFIG, TOKENIZER):
+        if not (path / name).is_file():
+            raise ModelError("no such file", place=str(path / name), remedy="name a checkpoint folder that nertrail wrote")
+    return checkpoint
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read tokenizer.json as it is.
+
+    Raises:
+        ModelError: no such file, or one that `tokenizers` cannot read.
+    """
+    place = folder / TOKENIZER
+    if not place.is_file():
+        raise ModelError("no such file", place=str(place), remedy="nertrail needs a fast tokenizer's tokenizer.json")
+    try:
+        return Tokenizer.from_file(str(place))
+    except Exception as error:  # noqa: BLE001  tokenizers raises bare Exception; raised again as ours
+        raise ModelError(f"not a tokenizer: {error}", place=str(place), remedy="fetch the model again") from error
+
+
+def replace_folder(draft: Path, target: Path) -> None:
+    """Put a finished draft in the place of a folder, so that no half-written one is ever seen under its name."""
+    if target.exists():
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        draft.rename(target)
+        shutil.rmtree(old)
+    else:
+        draft.rename(target)

@@ -1,0 +1,184 @@
+"""Benchmark: latency and throughput of models on real texts, all candidates in interleaved rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pydantic
+
+from nertrail.config import Model
+from nertrail.errors import ModelError
+from nertrail.records import Artifact, RunRecord, write_json
+from nertrail.stages.inputs import Progress, quiet
+from nertrail.tracking.mlflow_tracker import MLflowBenchmarkTracker
+from nertrail.tracking.names import benchmark_metrics, benchmark_params, benchmark_tags
+
+if TYPE_CHECKING:
+    from nertrail.ner.latency import LatencySettings
+    from nertrail.ner.predictor import Recognizer
+
+STAGE = "benchmark"
+Source = Literal["hpo_trial", "final_training", "conversion"]
+Backend = Literal["torch", "onnx_fp32", "onnx_int8"]
+_FILES = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
+
+
+class BenchmarkConfig(Model):
+    """How models are timed. Every series ends after `iterations` or `max_seconds`, whichever comes first."""
+
+    batch_sizes: tuple[pydantic.PositiveInt, ...] = pydantic.Field((1, 4), min_length=1)
+    iterations: pydantic.PositiveInt = 20
+    warmup_iterations: pydantic.NonNegativeInt = 3
+    max_seconds: pydantic.PositiveFloat = 10.0
+    threads: pydantic.PositiveInt | None = None
+    candidates_per_backbone: pydantic.PositiveInt = 1
+
+    def settings(self, max_length: int, seed: int) -> LatencySettings:
+        from nertrail.ner.latency import LatencySettings
+
+        values = self.model_dump(exclude={"candidates_per_backbone"})
+        return LatencySettings(**values, max_length=max_length, seed=seed)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be timed. `folder` holds a checkpoint (torch) or an ONNX model."""
+
+    name: str
+    folder: Path
+    backbone: str
+    backend: Backend = "torch"
+    uid: str | None = None
+
+    def load(self, threads: int | None) -> Recognizer:
+        from nertrail.ner.predictor import OnnxRecognizer
+
+        if self.backend != "torch":
+            return OnnxRecognizer(self.folder, _FILES[self.backend], threads)
+        from nertrail.ner.checkpoint import load_checkpoint
+        from nertrail.ner.predictor import TorchRecognizer
+
+        return TorchRecognizer(load_checkpoint(self.folder), threads=threads)
+
+
+class BenchmarkResult(Model):
+    """The numbers of one model: the benchmark.json document and where it lies."""
+
+    name: str
+    backbone: str
+    backend: Backend
+    source: Source
+    report: Mapping[str, Any]
+    path: Path
+    picture: Path | None = None
+
+    def latency_ms(self, batch_size: int) -> float:
+        return float(self.report["batches"][str(batch_size)]["mean_ms"])
+
+    def record(self) -> RunRecord:
+        """What the benchmark run shows."""
+        pictures = (Artifact(self.picture, "latency.png"),) if self.picture else ()
+        return RunRecord(
+            params=benchmark_params(self.report),
+            metrics=benchmark_metrics(self.report),
+            tags=benchmark_tags(self.report),
+            artifacts=(Artifact(self.path, "benchmark.json"), *pictures),
+        )
+
+
+def run_benchmarking(
+    config: BenchmarkConfig,
+    candidates: Sequence[Candidate],
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    source: Source = "final_training",
+    max_length: int = 128,
+    seed: int = 42,
+    tracker: MLflowBenchmarkTracker | None = None,
+    uids: Mapping[str, str] | None = None,
+    progress: Progress = quiet,
+) -> list[BenchmarkResult]:
+    """Time `candidates` on `texts` and leave one run for each.
+
+    All are measured in interleaved rounds, so that a drift of the machine hits all alike.
+
+    Args:
+        texts: real texts, for example of the validation split; their order is shuffled with `seed`.
+        folder: gets `<candidate>/benchmark.json` and `latency.png`.
+        max_length: pieces a window may have.
+        uids: the MLflow run of each candidate to go on with.
+
+    Raises:
+        ModelError: a candidate's folder holds no model.
+    """
+    from nertrail.ner.latency import measure
+
+    tracker = tracker or MLflowBenchmarkTracker.off()
+    _check(candidates)
+    with contextlib.ExitStack() as stack:
+        runs = {
+            candidate.name: stack.enter_context(
+                tracker.start_benchmark_run(
+                    f"benchmark-{candidate.name}",
+                    candidate.backbone,
+                    source,
+                    uid=(uids or {}).get(candidate.name),
+                )
+            )
+            for candidate in candidates
+        }
+        progress("benchmark", 0, 1)
+        reports = measure(
+            {candidate.name: _loader(candidate, config.threads) for candidate in candidates},
+            _shuffled(texts, seed),
+            config.settings(max_length, seed),
+        )
+        progress("benchmark", 1, 1)
+        results = [_result(c, reports[c.name].to_json(), source, folder / c.name) for c in candidates]
+        for result in results:
+            runs[result.name].log(result.record())
+    return results
+
+
+def _loader(candidate: Candidate, threads: int | None) -> Callable[[], Recognizer]:
+    return lambda: candidate.load(threads)
+
+
+def _check(candidates: Sequence[Candidate]) -> None:
+    for candidate in candidates:
+        wanted = _FILES.get(candidate.backend, "nertrail.json")
+        if not (candidate.folder / wanted).is_file():
+            raise ModelError(
+                f"holds no {wanted}",
+                place=str(candidate.folder),
+                remedy="give the folder of a checkpoint or of a converted model",
+            )
+
+
+def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
+    order = list(texts)
+    random.Random(seed).shuffle(order)
+    return order
+
+
+def _result(candidate: Candidate, report: dict[str, Any], source: Source, folder: Path) -> BenchmarkResult:
+    from nertrail import plots
+
+    report = {**report, "backend": candidate.backend}
+    path = write_json(folder / "benchmark.json", report)
+    picture = plots.latency(report, folder / "latency.png")
+    return BenchmarkResult(
+        name=candidate.name,
+        backbone=candidate.backbone,
+        backend=candidate.backend,
+        source=source,
+        report=report,
+        path=path,
+        picture=picture,
+    )

@@ -1,0 +1,146 @@
+"""The search of a sweep: spaces, samplers, pruners and the study's storage, as Optuna objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+
+from nertrail.config import Model
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class Choice(Model):
+    """One of a list."""
+
+    type: Literal["choice"]
+    values: tuple[str | int | float | bool | None, ...] = pydantic.Field(min_length=1)
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        return trial.suggest_categorical(name, list(self.values))
+
+
+class _Range(Model):
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> _Range:
+        low, high = getattr(self, "low", 0), getattr(self, "high", 0)
+        if low > high:
+            raise ValueError(f"low {low} is above high {high}")
+        return self
+
+
+class Uniform(_Range):
+    """A float from low to high, both included, optionally in steps."""
+
+    type: Literal["uniform"]
+    low: float
+    high: float
+    step: pydantic.PositiveFloat | None = None
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        return trial.suggest_float(name, self.low, self.high, step=self.step)
+
+
+class LogUniform(_Range):
+    """A float from low to high, uniform in its logarithm."""
+
+    type: Literal["loguniform"]
+    low: pydantic.PositiveFloat
+    high: pydantic.PositiveFloat
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        return trial.suggest_float(name, self.low, self.high, log=True)
+
+
+class Int(_Range):
+    """An integer from low to high, both included, in steps or uniform in its logarithm."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    step: pydantic.PositiveInt = 1
+    log: bool = False
+
+    def suggest(self, trial: optuna.Trial, name: str) -> Any:
+        return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
+
+
+Dimension = Annotated[Choice | Uniform | LogUniform | Int, pydantic.Field(discriminator="type")]
+
+
+class PrunerConfig(Model):
+    """When a trial is stopped early. `bandit` stops one whose value is worse than the best by more than the slack."""
+
+    type: Literal["median", "hyperband", "bandit", "none"] = "none"
+    startup_trials: int | None = pydantic.Field(None, ge=0)
+    warmup_steps: int = pydantic.Field(0, ge=0)
+    slack: float = pydantic.Field(0.1, ge=0)
+
+    def build(self, max_trials: int) -> optuna.pruners.BasePruner:
+        import optuna
+
+        from nertrail.stages.bandit import BanditPruner
+
+        startup = startup_trials(max_trials) if self.startup_trials is None else self.startup_trials
+        match self.type:
+            case "median":
+                return optuna.pruners.MedianPruner(startup, self.warmup_steps)
+            case "hyperband":
+                return optuna.pruners.HyperbandPruner()
+            case "bandit":
+                return BanditPruner(self.slack, startup, self.warmup_steps)
+            case "none":
+                return optuna.pruners.NopPruner()
+
+
+class StorageConfig(Model):
+    """Where the study lives. `url` is for postgresql, and optional for sqlite; the others lie in the run dir."""
+
+    type: Literal["memory", "sqlite", "journal", "postgresql"] = "journal"
+    url: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _has_url(self) -> StorageConfig:
+        if self.type == "postgresql" and not self.url:
+            raise ValueError("a postgresql storage needs its url")
+        return self
+
+    def path(self, folder: Path, study_name: str) -> str:
+        """The place of the study, as shown in the run."""
+        places = {"memory": "memory", "journal": str(folder / f"{study_name}.log")}
+        default = f"sqlite:///{(folder / 'studies.db').absolute()}"
+        return places.get(self.type) or self.url or default
+
+    def build(self, folder: Path, study_name: str) -> optuna.storages.BaseStorage:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+
+        folder.mkdir(parents=True, exist_ok=True)
+        place = self.path(folder, study_name)
+        if self.type == "memory":
+            return optuna.storages.InMemoryStorage()
+        if self.type == "journal":
+            return JournalStorage(JournalFileBackend(place, JournalFileOpenLock(place)))
+        return optuna.storages.RDBStorage(place)
+
+
+def startup_trials(max_trials: int) -> int:
+    """How many trials are random before a sampler or a pruner speaks: a third, at least 3, at most 10."""
+    return min(10, max(3, max_trials // 3))
+
+
+def sampler(kind: str, seed: int, max_trials: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    if kind == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials(max_trials))
+
+
+def suggest(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """One value for each dimension, in the order of the file."""
+    return {name: dimension.suggest(trial, name) for name, dimension in space.items()}

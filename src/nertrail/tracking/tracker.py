@@ -1,0 +1,145 @@
+"""What all trackers have in common: where runs go, who their parent is, and which of them are switched off."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from nertrail.records import RunRecord, RunRef, Value
+from nertrail.tracking.boundary import quietly
+from nertrail.tracking.link import Link
+from nertrail.tracking.memory import NullBackend
+from nertrail.tracking.names import run_name as fill_name
+from nertrail.tracking.protocol import PARENT_TAG, UID_TAG, Backend, RunStart, now_ms
+from nertrail.tracking.provenance import source_tags
+from nertrail.tracking.receipt import Receipt
+from nertrail.tracking.run import Run
+from nertrail.tracking.settings import Switches
+
+Parent = Run | RunRef | str | None  # a str is a run id of the server, used as it is
+
+
+class Tracker:
+    """Base of the trackers: opens runs of one stage in one experiment.
+
+    Args:
+        experiment_name: the MLflow experiment of every run.
+        tracking_uri: where runs are delivered; default MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the
+            working directory.
+        run_dir: the folder whose `journal/` holds the records; default runs/<experiment name>.
+        switches: the stage's switches, as an object or a mapping; an unknown one is a ConfigError.
+        parent: the run that runs are nested under, where a start method is not told otherwise.
+    """
+
+    stage: ClassVar[str]
+    switches_type: ClassVar[type[Switches]] = Switches
+
+    def __init__(
+        self,
+        experiment_name: str,
+        *,
+        tracking_uri: str | None = None,
+        run_dir: str | Path | None = None,
+        switches: Switches | Mapping[str, Any] | None = None,
+        parent: Parent = None,
+    ) -> None:
+        self.switches = self.switches_type.parse(switches)
+        self._link: Link | None = None
+        if self.switches.enabled:
+            self._link = quietly(Link.open, experiment_name, tracking_uri, run_dir)
+        self._set(experiment_name, self._link.backend if self._link else NullBackend(), parent)
+
+    @classmethod
+    def over(cls, backend: Backend, *, parent: Parent = None, switches: Switches | Mapping[str, Any] | None = None) -> Self:
+        """A tracker that writes straight to `backend`, as tests do with a MemoryBackend."""
+        tracker = cls.__new__(cls)
+        tracker.switches = cls.switches_type.parse(switches)
+        tracker._link = None
+        tracker._set("experiment", backend if tracker.switches.enabled else NullBackend(), parent)
+        return tracker
+
+    @classmethod
+    def off(cls) -> Self:
+        """A tracker that records nothing, imports no mlflow and touches no file."""
+        return cls.over(NullBackend())
+
+    def existing_run(self, uid: str) -> Run:
+        """A handle of a run that this run dir knows, without reopening it: to tag it, for instance."""
+        return self._handle(uid, uid)
+
+    def flush(self, timeout: float | None = None) -> Receipt:
+        """Wait for delivery, at most `timeout` seconds (default 10), and say what is delivered and what is pending.
+
+        Does not wait while the server is known to be unreachable.
+        """
+        receipt = quietly(self._link.flush, timeout) if self._link else None
+        return receipt or Receipt()
+
+    def close(self) -> None:
+        """Give up the journal. Runs that are still open will be closed as KILLED."""
+        if self._link:
+            quietly(self._link.close)
+
+    def _set(self, experiment: str, backend: Backend, parent: Parent) -> None:
+        self._experiment, self._backend, self._parent = experiment, backend, parent
+        self.run: Run | None = None
+
+    def _start(
+        self,
+        name: str,
+        *,
+        run_type: str,
+        tags: Mapping[str, Value],
+        params: Mapping[str, Value] | None = None,
+        uid: str | None = None,
+        parent: Parent = None,
+        backend: Backend | None = None,
+    ) -> Run:
+        """Open a run, or open the run `uid` again, and give its handle, whatever happens."""
+        uid = uid or uuid.uuid4().hex
+        above = parent if parent is not None else self._parent
+        run = self._handle(uid, _pipeline_uid(above, uid), backend)
+        quietly(self._announce, run, fill_name(name, uid), run_type, tags, above, backend or self._backend)
+        if params:
+            run.log(RunRecord(params=params))
+        return run
+
+    def _announce(
+        self, run: Run, name: str, run_type: str, tags: Mapping[str, Value], parent: Parent, backend: Backend
+    ) -> None:
+        base: dict[str, Value] = {
+            UID_TAG: run.uid,
+            "pipeline.run_uid": run.pipeline_uid,
+            "pipeline.stage": self.stage,
+            "mlflow.runType": run_type,
+        }
+        if parent is not None:
+            base[PARENT_TAG] = parent.ref if isinstance(parent, Run) else parent
+        backend.start(RunStart(run.uid, name, self._experiment, now_ms(), {**source_tags(), **base, **tags}))
+
+    def _handle(self, uid: str, pipeline_uid: str, backend: Backend | None = None) -> Run:
+        run_id_of = self._link.run_id if self._link else lambda uid: None
+        return Run(
+            uid, backend or self._backend, pipeline_uid=pipeline_uid, keeps=self.switches.keeps, run_id_of=run_id_of
+        )
+
+    def _log(self, build: Callable[[], RunRecord]) -> None:
+        """Add a record to the run that was started last. Building it may fail as freely as writing it."""
+        record = quietly(build)
+        run = quietly(self._current)
+        if record is not None and run is not None:
+            run.log(record)
+
+    def _current(self) -> Run:
+        if self.run is None:
+            raise RuntimeError(f"{type(self).__name__}: no run was started, so there is none to log to")
+        return self.run
+
+
+def _pipeline_uid(parent: Parent, uid: str) -> str:
+    """The uid of the pipeline run above: a handle knows it, a reference is taken for it, otherwise the run is its own."""
+    if isinstance(parent, Run):
+        return parent.pipeline_uid
+    return parent.uid if isinstance(parent, RunRef) else uid
