@@ -11,10 +11,10 @@ from nertrail.ner.readers import Document, Span
 VOCAB = Path(__file__).parent / "fixtures" / "vocab.txt"
 TYPES = ("LOC", "ORG", "PER")
 
-FIRST = "anna boris clara dmitri elena felix greta hugo".split()
-LAST = "archer baker carter draper fisher mason potter weaver".split()
-PLACES = "berlin lisbon madrid oslo paris prague rome vienna".split()
-SUFFIXES = "bank group labs works".split()
+FIRST = ["anna", "boris", "clara", "dmitri", "elena", "felix", "greta", "hugo"]
+LAST = ["archer", "baker", "carter", "draper", "fisher", "mason", "potter", "weaver"]
+PLACES = ["berlin", "lisbon", "madrid", "oslo", "paris", "prague", "rome", "vienna"]
+SUFFIXES = ["bank", "group", "labs", "works"]
 TEMPLATES = (
     "{PER} lives in {LOC}.",
     "{PER} and {PER} work for {ORG}.",
@@ -25,9 +25,11 @@ TEMPLATES = (
 
 
 def build_backbone(folder: Path, seed: int = 0) -> Path:
-    """Write a two-layer BERT with seeded weights (hidden 32, 2 heads, intermediate 64, 128 positions) and its tokenizer."""
+    """Write a two-layer BERT of seeded weights (hidden 32, intermediate 64, 128 positions) and its tokenizer."""
     import torch
     from transformers import BertConfig, BertModel
+
+    from nertrail.ner.model import quiet
 
     config = BertConfig(
         vocab_size=len(VOCAB.read_text(encoding="utf-8").splitlines()),
@@ -37,7 +39,7 @@ def build_backbone(folder: Path, seed: int = 0) -> Path:
         intermediate_size=64,
         max_position_embeddings=128,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     build_tokenizer(folder)
@@ -45,7 +47,7 @@ def build_backbone(folder: Path, seed: int = 0) -> Path:
 
 
 def build_tokenizer(folder: Path) -> Path:
-    """Write tokenizer.json, with truncation and padding set as in all-MiniLM's, so that forgetting to clear them shows."""
+    """Write tokenizer.json, cutting and padding at 32 pieces as all-MiniLM's does at 128: not clearing that shows."""
     from tokenizers import BertWordPieceTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +59,7 @@ def build_tokenizer(folder: Path) -> Path:
 
 
 def documents(n: int, seed: int = 0) -> list[Document]:
-    """Sentences with people, places and organisations; an organisation shares its first word with a person or a place."""
+    """Sentences with people, places and organisations; organisations begin with a word of a person or a place."""
     rng = random.Random(seed)
     return [_document(f"tiny-{seed}-{number}", rng) for number in range(n)]
 
@@ -66,7 +68,8 @@ def write_corpus(folder: Path, train: int = 60, validation: int = 20, test: int 
     """Write train.jsonl, dev.jsonl and test.jsonl: {"id", "text", "entities": [[start, end, type], ...]}."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, count, seed in (("train", train, 1), ("dev", validation, 2), ("test", test, 3)):
-        rows = [{"id": d.id, "text": d.text, "entities": [list(span) for span in d.spans]} for d in documents(count, seed)]
+        found = documents(count, seed)
+        rows = [{"id": each.id, "text": each.text, "entities": [list(span) for span in each.spans]} for each in found]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
 

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+Row = Mapping[str, Any]
 
 _INK, _QUIET, _ACCENT, _WARM = "#1f2933", "#9aa5b1", "#2166ac", "#b2182b"
 _STYLES = {"COMPLETE": ("completed", _ACCENT, "o"), "PRUNED": ("pruned", _QUIET, "v")}
@@ -18,35 +20,20 @@ _LINES = (("mean_ms", "-", 2.0), ("p50_ms", ":", 1.2), ("p95_ms", "--", 1.2))
 _MAX_CELLS = 30  # of a confusion matrix, per side: above it, digits no longer fit
 
 
-class Trial(TypedDict):
-    """One trial of a sweep. `state` is Optuna's name (COMPLETE, PRUNED, FAIL); `value` is None where there is none."""
+def optimization_history(trials: Sequence[Row], path: Path, metric: str = "objective", goal: str = "maximize") -> Path:
+    """Draw each trial's value and the best so far; trials without a value are counted in the title only.
 
-    number: int
-    value: float | None
-    state: str
-
-
-class Candidate(TypedDict):
-    """One candidate of a selection: `score` is the objective, `latency_ms` None where it was not measured."""
-
-    name: str
-    score: float
-    latency_ms: float | None
-    eligible: bool
-    selected: bool
-
-
-def optimization_history(
-    trials: Sequence[Trial], path: Path, *, metric: str = "objective", maximize: bool = True
-) -> Path:
-    """Draw each trial's value and the best so far; pruned ones at their last value, failed ones counted."""
+    Args:
+        trials: `number`, `value` (None where there is none) and `state` (COMPLETE, PRUNED, FAIL as Optuna names them).
+        goal: "maximize" or "minimize".
+    """
     with _figure(path, width=max(6.4, min(14.0, 0.18 * len(trials)))) as figure:
         axes = figure.add_subplot()
         for state, (label, color, marker) in _STYLES.items():
             points = [(t["number"], t["value"]) for t in trials if t["state"] == state and _finite(t["value"])]
             if points:
                 axes.scatter(*zip(*points, strict=True), color=color, marker=marker, label=label, zorder=3)
-        best = _best_so_far(trials, maximize)
+        best = _best_so_far(trials, goal)
         if best:
             axes.step(*zip(*best, strict=True), where="post", color=_WARM, label="best so far")
             axes.legend(frameon=False)
@@ -70,7 +57,7 @@ def param_importances(importances: Mapping[str, float], path: Path) -> Path:
     return path
 
 
-def latency(report: Mapping[str, Any], path: Path) -> Path:
+def latency(report: Row, path: Path) -> Path:
     """Draw a benchmark.json document: every sample, mean, p50 and p95 per batch size, model only and end to end."""
     batches = sorted(report["batches"].items(), key=lambda item: int(item[0]))
     groups = [
@@ -110,25 +97,40 @@ def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], path: Path) -> 
     return path
 
 
-def pareto(candidates: Sequence[Candidate], path: Path, *, metric: str = "objective") -> Path:
-    """Draw score against latency: the front, who was eligible, who was taken, and who was not measured."""
+def pareto(candidates: Sequence[Row], path: Path, metric: str = "objective", goal: str = "maximize") -> Path:
+    """Draw score against latency: the front, who was eligible, who was taken, and who was not measured.
+
+    Args:
+        candidates: `name`, `score`, `latency_ms` (None where it was not measured), `eligible` and `selected`.
+        goal: whether a good score is a large one ("maximize") or a small one ("minimize").
+    """
     measured = [c for c in candidates if _finite(c["latency_ms"])]
     unmeasured = [c["name"] for c in candidates if not _finite(c["latency_ms"])]
     with _figure(path, width=7.2) as figure:
         axes = figure.add_subplot()
-        front = _front(measured)
-        if front:
-            axes.step(*zip(*front, strict=True), where="post", color=_QUIET, ls="--", label="Pareto front", zorder=1)
-        else:
-            _say(axes, "no candidate was measured")
         for candidate in measured:
             _draw_candidate(axes, candidate)
-        axes.margins(0.18)
         if measured:
+            front = zip(*pareto_front(measured, goal), strict=True)
+            axes.step(*front, where="post", color=_QUIET, ls="--", label="Pareto front", zorder=1)
             _legend_once(axes)
+        else:
+            _say(axes, "no candidate was measured")
+        axes.margins(0.18)
         note = f"\nlatency not measured: {', '.join(unmeasured)}" if unmeasured else ""
         axes.set(xlabel=f"latency in ms{note}", ylabel=metric, title="Candidates: score against latency")
     return path
+
+
+def pareto_front(measured: Sequence[Row], goal: str = "maximize") -> list[tuple[float, float]]:
+    """(latency_ms, score) of those that no other equals or beats in both, by latency."""
+    sign = 1 if goal == "maximize" else -1
+    front: list[tuple[float, float]] = []
+    points = [(float(c["latency_ms"]), float(c["score"])) for c in measured]
+    for milliseconds, score in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * score > sign * front[-1][1]:
+            front.append((milliseconds, score))
+    return front
 
 
 @contextmanager
@@ -154,21 +156,21 @@ def _say(axes: Any, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_QUIET)
 
 
-def _best_so_far(trials: Sequence[Trial], maximize: bool) -> list[tuple[int, float]]:
-    better, steps = max if maximize else min, list[tuple[int, float]]()
-    for trial in sorted(trials, key=lambda t: t["number"]):
-        value = trial["value"]
-        if trial["state"] == "COMPLETE" and value is not None and math.isfinite(value):
+def _best_so_far(trials: Sequence[Row], goal: str) -> list[tuple[int, float]]:
+    better, steps = max if goal == "maximize" else min, list[tuple[int, float]]()
+    for trial in sorted(trials, key=lambda t: int(t["number"])):
+        if trial["state"] == "COMPLETE" and _finite(trial["value"]):
+            value = float(trial["value"])
             steps.append((trial["number"], better(value, steps[-1][1]) if steps else value))
     return steps
 
 
-def _history_title(trials: Sequence[Trial]) -> str:
+def _history_title(trials: Sequence[Row]) -> str:
     counts = {state: sum(t["state"] == state for t in trials) for state in ("COMPLETE", "PRUNED", "FAIL")}
     return "Optimisation history: {COMPLETE} completed, {PRUNED} pruned, {FAIL} failed".format(**counts)
 
 
-def _draw_samples(axes: Any, place: int, color: str, part: Mapping[str, Any]) -> None:
+def _draw_samples(axes: Any, place: int, color: str, part: Row) -> None:
     raw = part["raw_ms"]
     # A fixed fan instead of random jitter: the same data gives the same picture.
     offsets = [place + 0.14 * ((7 * i) % 11 - 5) / 5 for i in range(len(raw))]
@@ -180,7 +182,7 @@ def _draw_samples(axes: Any, place: int, color: str, part: Mapping[str, Any]) ->
     axes.annotate(label, (place, max(raw)), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8)
 
 
-def _latency_title(report: Mapping[str, Any]) -> str:
+def _latency_title(report: Row) -> str:
     where = f"{report['backend']} on {report['device']}, {report['threads']} thread(s)"
     return f"Latency: {where}, up to {report['max_length']} pieces; dots are single calls"
 
@@ -198,17 +200,7 @@ def _write_counts(axes: Any, counts: list[list[int]], shares: list[list[float]])
             axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=color)
 
 
-def _front(measured: Sequence[Candidate]) -> list[tuple[float, float]]:
-    """Those that no other beats in both score and latency, by latency."""
-    front: list[tuple[float, float]] = []
-    points = [(c["latency_ms"], c["score"]) for c in measured if c["latency_ms"] is not None]
-    for milliseconds, score in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or score > front[-1][1]:
-            front.append((milliseconds, score))
-    return front
-
-
-def _draw_candidate(axes: Any, candidate: Candidate) -> None:
+def _draw_candidate(axes: Any, candidate: Row) -> None:
     place = (candidate["latency_ms"], candidate["score"])
     color, label = (_ACCENT, "eligible") if candidate["eligible"] else (_QUIET, "not eligible")
     axes.scatter(*place, s=46, color=color, label=label, zorder=3)

@@ -23,6 +23,14 @@ class RunRef:
 Value = str | int | float | bool | None | RunRef | tuple[RunRef, ...]
 
 
+def run_reference(name: str, *uids: str) -> dict[str, Value]:
+    """Runs as a value under `name`, ids of the server once delivered, and their uids under `<name>_uid`."""
+    named = tuple(uid for uid in dict.fromkeys(uids) if uid)
+    if not named:
+        return {}
+    return {name: tuple(RunRef(uid) for uid in named), f"{name}_uid": ",".join(named)}
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A file or folder that belongs to a run.

@@ -13,12 +13,14 @@ from tokenizers import Tokenizer
 from nertrail import __version__
 from nertrail.errors import ConfigError, ModelError
 from nertrail.ner.labels import LabelSet
-from nertrail.ner.windows import WindowSettings, plain
+from nertrail.ner.pieces import plain
+from nertrail.ner.windows import WindowSettings
 
 MANIFEST = "nertrail.json"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+REMEDY = "name a checkpoint folder that nertrail wrote"
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def read_manifest(path: Path) -> Checkpoint:
         labels, windows = LabelSet(tuple(content["types"])), WindowSettings(**content["windows"])
         return Checkpoint(path, content["backbone"], labels, windows, content["decoding"])
     except OSError as error:
-        raise ModelError("no such file", place=str(place), remedy="name a checkpoint folder that nertrail wrote") from error
+        raise ModelError("no such file", place=str(place), remedy=REMEDY) from error
     except (ValueError, KeyError, TypeError, ConfigError) as error:
         found = f"not a checkpoint's settings: {error!r}"
         raise ModelError(found, place=str(place), remedy="train the model again, or restore the file") from error
@@ -89,7 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     checkpoint = read_manifest(path)
     for name in (WEIGHTS, CONFIG, TOKENIZER):
         if not (path / name).is_file():
-            raise ModelError("no such file", place=str(path / name), remedy="name a checkpoint folder that nertrail wrote")
+            raise ModelError("no such file", place=str(path / name), remedy=REMEDY)
     return checkpoint
 
 
@@ -104,7 +106,7 @@ def read_tokenizer(folder: Path) -> Tokenizer:
         raise ModelError("no such file", place=str(place), remedy="nertrail needs a fast tokenizer's tokenizer.json")
     try:
         return Tokenizer.from_file(str(place))
-    except Exception as error:  # noqa: BLE001  tokenizers raises bare Exception; raised again as ours
+    except Exception as error:  # tokenizers raises no narrower one
         raise ModelError(f"not a tokenizer: {error}", place=str(place), remedy="fetch the model again") from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nertrail.errors import ConfigError
-from nertrail.ner.readers import Span
+from nertrail.ner.documents import Span
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
@@ -141,7 +141,7 @@ def _viterbi(scores: Floats, lengths: Ints) -> Ints:
 
 def _step(previous: Floats, emission: Floats) -> tuple[Ints, Floats]:
     """Predecessor and score of every label at one position: [texts, labels] each."""
-    texts, labels = emission.shape
+    labels = emission.shape[1]
     came = np.repeat(previous.argmax(axis=1)[:, None], labels, axis=1)
     score = emission + previous.max(axis=1, keepdims=True)
     begin, inside = previous[:, 1::2], previous[:, 2::2]

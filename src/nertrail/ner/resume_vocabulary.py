@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(","))
+    return tuple(" ".join(word.split()) for word in text.split(","))
 
 
 FIRST_NAMES = _words(
@@ -112,8 +112,10 @@ HOBBIES = _words(
     """
 )
 LANGUAGES = _words("English, German, Spanish, Polish, Hindi, French, Arabic, Mandarin, Portuguese, Swedish")
+DEGREES = _words("B.Sc., M.Sc., BA, Bachelor of Arts, Bachelor, Master, Master of Science, PhD, Diploma")
+MONTHS = _words("January, February, March, April, May, June, July, August, September, October, November, December")
 
-HELD_OUT = 0.15
+HELD_OUT = 0.2
 SPLITS = ("train", "validation", "test")
 
 

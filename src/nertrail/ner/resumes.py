@@ -16,7 +16,7 @@ from nertrail.ner.resume_vocabulary import SPLITS, vocabulary
 TYPES = ("COMPANY", "DATE", "DEGREE", "EMAIL", "JOB_TITLE", "LOCATION", "NAME", "PHONE", "SKILL", "UNIVERSITY")
 # One résumé in this many runs over 512 word pieces.
 LONG_EVERY = 30
-LONG_JOBS = 13
+LONG_JOBS = 20
 
 HEADERS = (
     "{NAME}\n{LOCATION} | {PHONE} | {EMAIL}\n",
@@ -34,12 +34,12 @@ SUMMARIES = (
     "Team player from {LOCATION}; {few} years of {SKILL}.",
 )
 JOBS = (
-    "{JOB_TITLE}, {COMPANY}, {LOCATION}\n{DATE} – {DATE}\n",
-    "{DATE} to {DATE}: {JOB_TITLE} at {COMPANY} ({LOCATION})\n",
-    "{COMPANY} | {LOCATION} | {DATE} - present\n{JOB_TITLE}\n",
-    "{COMPANY} — {JOB_TITLE}    {DATE}-{DATE}\n",
-    "{JOB_TITLE} for {COMPANY}, {DATE} until today\n",
-    "{COMPANY}\n  {DATE}, {LOCATION}\n  Position: {JOB_TITLE}\n",
+    "{JOB_TITLE}, {COMPANY}, {LOCATION}\n{DATE} – {END}\n",
+    "{DATE} to {END}: {JOB_TITLE} at {COMPANY} ({LOCATION})\n",
+    "{COMPANY} | {LOCATION} | {DATE} - {END}\n{JOB_TITLE}\n",
+    "{COMPANY} — {JOB_TITLE}    {DATE}-{END}\n",
+    "{JOB_TITLE} for {COMPANY}, {DATE} until {END}\n",
+    "{COMPANY}\n  {DATE} to {END}, {LOCATION}\n  Position: {JOB_TITLE}\n",
 )
 BULLETS = (
     "Rebuilt the {thing} in {SKILL}, which cut costs by {few} %",
@@ -166,10 +166,13 @@ def _summary(draft: Draft, _: int) -> None:
 
 
 def _experience(draft: Draft, jobs: int) -> None:
-    layout, bullet = draft.rng.choice(JOBS), draft.rng.choice(("- ", "• ", "* ", "  o ", ""))
-    for _ in range(jobs):
-        draft.write(layout if draft.rng.random() < 0.8 else draft.rng.choice(JOBS))
-        for line in draft.rng.sample(BULLETS, draft.rng.choice((0, 1, 1, 2))):
+    rng = draft.rng
+    layout, bullet = rng.choice(JOBS), rng.choice(("- ", "• ", "* ", "  o ", ""))
+    for number in range(jobs):
+        job = layout if rng.random() < 0.8 else rng.choice(JOBS)
+        until = rng.choice(("present", "today", "now")) if number == 0 and rng.random() < 0.5 else "{DATE}"
+        draft.write(job.replace("{END}", until))
+        for line in rng.sample(BULLETS, rng.choice((0, 1, 1, 2))):
             draft.write(f"{bullet}{line}\n")
 
 

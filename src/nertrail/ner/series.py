@@ -1,10 +1,14 @@
-"""A series of timed calls and what it says: mean, spread, percentiles, throughput, and whether the machine was busy."""
+"""A series of timed calls: how it is taken, and what it says."""
 
 from __future__ import annotations
 
+import random
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, cycle, islice, repeat
+from typing import Any
 
 PERCENTILES = (50, 95, 99)
 # Wall over CPU time from which on a call counts as having waited for a core; 1.0 to 1.05 on a quiet one.
@@ -59,3 +63,53 @@ def percentile(values: Sequence[float], q: float) -> float:
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+class Timer:
+    """A series under way: a call, and the batches it is to be made on.
+
+    Args:
+        max_seconds: no call begins later than this after the first, warm-up counted; but one is always timed.
+    """
+
+    def __init__(self, call: Callable[[Any], object], batches: Sequence[Sequence[Any]], max_seconds: float) -> None:
+        self._call, self._batches, self._max_seconds = call, batches, max_seconds
+        self._raw_ms: list[float] = []
+        self._spent = self._wall = self._cpu = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a call to be made, and time for it."""
+        in_time = self._spent < self._max_seconds
+        return len(self._raw_ms) < len(self._batches) and (in_time or not self._raw_ms)
+
+    def warm_up(self, calls: int) -> None:
+        for batch in islice(cycle(self._batches), calls):
+            if self._spent < self._max_seconds:
+                self._time(batch)
+
+    def turn(self) -> None:
+        """Time the next call, if there is one and time for it."""
+        if self.open:
+            wall, cpu = self._time(self._batches[len(self._raw_ms)])
+            self._raw_ms.append(wall * 1000)
+            self._wall, self._cpu = self._wall + wall, self._cpu + cpu
+
+    def series(self) -> Series:
+        """What was timed so far; at least one turn has been taken."""
+        return Series(tuple(self._raw_ms), self._cpu / self._wall, len(self._batches[0]))
+
+    def _time(self, batch: Sequence[Any]) -> tuple[float, float]:
+        """Wall and CPU seconds of one call; CPU of all threads of the process."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self._call(batch)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        self._spent += wall
+        return wall, cpu
+
+
+def draw(items: Sequence[Any], size: int, count: int, seed: int) -> list[list[Any]]:
+    """`count` batches of `size` items in seeded order; none comes again before all have come once."""
+    rng = random.Random(f"{seed}-{size}")
+    stream = chain.from_iterable(rng.sample(items, len(items)) for _ in repeat(None))
+    return [list(islice(stream, size)) for _ in range(count)]

@@ -6,18 +6,18 @@ scoring counts a word once, from the window where it lies farthest from an edge 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from nertrail.errors import ConfigError
+from nertrail.ner.documents import Document, Span
 from nertrail.ner.labels import Floats, Ints, LabelSet, Word, decode_all, snap, spans_of, tags_of
-from nertrail.ner.readers import Document, Span
+from nertrail.ner.pieces import Pieces, plain, specials, unknown_id, words_of
 
 UNITS = ("pretokenizer", "whitespace")
 IGNORED = -100  # the label that torch's cross-entropy leaves out
@@ -41,7 +41,8 @@ class WindowSettings:
 
     def __post_init__(self) -> None:
         if self.words not in UNITS:
-            raise ConfigError(f"unknown word unit {self.words!r}", place="words", remedy=f"use one of {', '.join(UNITS)}")
+            remedy = f"use one of {', '.join(UNITS)}"
+            raise ConfigError(f"unknown word unit {self.words!r}", place="words", remedy=remedy)
         if not 0 <= self.stride < self.max_length:
             found = f"a stride of {self.stride} in windows of {self.max_length} pieces"
             raise ConfigError(found, place="stride", remedy="use a stride from 0 to less than max_length")
@@ -139,20 +140,21 @@ def encode(
     """
     settings, tokenizer = settings or WindowSettings(), plain(tokenizer)
     documents = list(documents)
-    before, after = _specials(tokenizer)
+    before, after = specials(tokenizer)
     room = settings.max_length - len(before) - len(after)
     if room <= settings.stride:
         found = f"windows of {settings.max_length} pieces with a stride of {settings.stride} hold no new piece"
-        raise ConfigError(found, place="max_length", remedy=f"use at least {settings.max_length + settings.stride - room + 1}")
+        remedy = f"use at least {settings.max_length + settings.stride - room + 1}"
+        raise ConfigError(found, place="max_length", remedy=remedy)
     encodings = tokenizer.encode_batch([document.text for document in documents], add_special_tokens=False)
     tagged, windows = [], []
     for number, (document, encoding) in enumerate(zip(documents, encodings, strict=True)):
-        pieces = _Pieces(document.text, encoding)
-        words = document.words if document.words is not None else _words(document.text, pieces, settings.words)
+        pieces = Pieces(document.text, encoding)
+        words = document.words if document.words is not None else words_of(document.text, pieces, settings.words)
         tagged.append(_tag(document, words, labels))
         windows += _cut(number, encoding.ids, *pieces.extents(words), room, settings.stride, (before, after))
     total = sum(len(encoding.ids) for encoding in encodings)
-    unknown = _unknown_id(tokenizer)
+    unknown = unknown_id(tokenizer)
     share = sum(encoding.ids.count(unknown) for encoding in encodings) / max(total, 1)
     return Encoded(tuple(tagged), tuple(windows), share, total, labels, settings)
 
@@ -191,48 +193,15 @@ def word_loss(encoded: Encoded, logits: Sequence[Floats]) -> float:
     return float(-likelihood.mean())
 
 
-class _Pieces:
-    """Where the pieces of one text lie: characters without surrounding blanks, and the pre-tokenizer's word of each."""
-
-    def __init__(self, text: str, encoding: Encoding) -> None:
-        spans = [_stripped(text, start, end) for start, end in encoding.offsets]
-        self.starts, self.ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
-        self.word_ids = encoding.word_ids
-
-    def words(self) -> tuple[Word, ...]:
-        """The backbone's own words: characters of the pieces that its pre-tokenizer kept together."""
-        found: dict[int, Word] = {}
-        for start, end, word in zip(self.starts.tolist(), self.ends.tolist(), self.word_ids, strict=True):
-            if start < end and word is not None:
-                found[word] = (min(start, found.get(word, (start, 0))[0]), max(end, found.get(word, (0, end))[1]))
-        return _disjoint(sorted(found.values()))
-
-    def extents(self, words: Sequence[Word]) -> tuple[Ints, Ints, Ints]:
-        """Words that have a piece, and the first and the last piece of each."""
-        starts, ends = np.array(words, dtype=np.int64).reshape(-1, 2).T
-        word = starts.searchsorted(self.starts, "right") - 1
-        inside = (word >= 0) & (self.starts < self.ends)
-        inside[inside] = self.starts[inside] < ends[word[inside]]
-        pieces = np.flatnonzero(inside)
-        found, first = np.unique(word[pieces], return_index=True)
-        last = np.searchsorted(word[pieces], found, side="right") - 1
-        return found, pieces[first], pieces[last]
-
-
-def _words(text: str, pieces: _Pieces, unit: str) -> tuple[Word, ...]:
-    if unit == "whitespace":
-        return tuple(match.span() for match in re.finditer(r"\S+", text))
-    return pieces.words()
-
-
-def _disjoint(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Byte-level pieces may share a character; the earlier word keeps it."""
-    kept: list[Word] = []
-    for start, end in words:
-        begin = max(start, kept[-1][1]) if kept else start
-        if begin < end:
-            kept.append((begin, end))
-    return tuple(kept)
+def pad_batch(windows: Sequence[Window], pad_id: int) -> tuple[Ints, Ints]:
+    """Ids and attention mask of some windows, each [windows, pieces of the longest]."""
+    longest = max(len(window.input_ids) for window in windows)
+    ids = np.full((len(windows), longest), pad_id, dtype=np.int64)
+    mask = np.zeros((len(windows), longest), dtype=np.int64)
+    for row, window in enumerate(windows):
+        ids[row, : len(window.input_ids)] = window.input_ids
+        mask[row, : len(window.input_ids)] = 1
+    return ids, mask
 
 
 def _tag(document: Document, words: tuple[Word, ...], labels: LabelSet) -> TaggedDocument:
@@ -272,35 +241,3 @@ def _cut(
             )
         )
     return windows
-
-
-def _stripped(text: str, start: int, end: int) -> Word:
-    """Sentencepiece and byte-level pieces carry the blank before their word."""
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end
-
-
-def plain(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer if it neither cuts nor pads, else a copy that doesn't: all-MiniLM's file does both at 128 pieces."""
-    if tokenizer.truncation is None and tokenizer.padding is None and tokenizer.encode_special_tokens:
-        return tokenizer  # a copy takes 0.1 s, too long for every prediction
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    copy.encode_special_tokens = True
-    return copy
-
-
-def _specials(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Ids that the tokenizer puts before and after a text."""
-    encoding = tokenizer.encode("a")
-    own = [index for index, special in enumerate(encoding.special_tokens_mask) if not special]
-    return encoding.ids[: own[0]], encoding.ids[own[-1] + 1 :]
-
-
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    token = getattr(tokenizer.model, "unk_token", None) or "<unk>"
-    return tokenizer.token_to_id(token)

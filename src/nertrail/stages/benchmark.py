@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STAGE = "benchmark"
 Source = Literal["hpo_trial", "final_training", "conversion"]
 Backend = Literal["torch", "onnx_fp32", "onnx_int8"]
-_FILES = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
+_FILES: Mapping[Backend, str] = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
 
 
 class BenchmarkConfig(Model):
@@ -53,7 +53,7 @@ class Candidate:
     folder: Path
     backbone: str
     backend: Backend = "torch"
-    uid: str | None = None
+    source: Source = "final_training"
 
     def load(self, threads: int | None) -> Recognizer:
         from nertrail.ner.predictor import OnnxRecognizer
@@ -77,8 +77,15 @@ class BenchmarkResult(Model):
     path: Path
     picture: Path | None = None
 
-    def latency_ms(self, batch_size: int) -> float:
-        return float(self.report["batches"][str(batch_size)]["mean_ms"])
+    def latencies(self) -> dict[int, float]:
+        """Mean milliseconds of the model alone, by batch size."""
+        return {int(size): float(batch["mean_ms"]) for size, batch in self.report["batches"].items()}
+
+    def conditions(self) -> str:
+        """How it was measured: what must be equal before two latencies are compared."""
+        report = self.report
+        machine = report["hardware"].get("cpu", "")
+        return f"{report['backend']} on {report['device']} ({machine}), {report['threads']} threads, {report['max_length']} pieces"
 
     def record(self) -> RunRecord:
         """What the benchmark run shows."""
@@ -97,7 +104,6 @@ def run_benchmarking(
     texts: Sequence[str],
     folder: Path,
     *,
-    source: Source = "final_training",
     max_length: int = 128,
     seed: int = 42,
     tracker: MLflowBenchmarkTracker | None = None,
@@ -127,7 +133,7 @@ def run_benchmarking(
                 tracker.start_benchmark_run(
                     f"benchmark-{candidate.name}",
                     candidate.backbone,
-                    source,
+                    candidate.source,
                     uid=(uids or {}).get(candidate.name),
                 )
             )
@@ -140,10 +146,26 @@ def run_benchmarking(
             config.settings(max_length, seed),
         )
         progress("benchmark", 1, 1)
-        results = [_result(c, reports[c.name].to_json(), source, folder / c.name) for c in candidates]
+        results = [_result(c, reports[c.name].to_json(), folder / c.name) for c in candidates]
         for result in results:
             runs[result.name].log(result.record())
     return results
+
+
+def candidates_in(folders: Sequence[Path]) -> list[Candidate]:
+    """A candidate for each folder, a checkpoint or a converted model, named after it.
+
+    Raises:
+        ModelError: a folder holds neither.
+    """
+    from nertrail.ner.checkpoint import read_manifest
+
+    found = []
+    for folder in folders:
+        backbone = read_manifest(folder).backbone_name
+        backends: list[Backend] = [name for name, file in _FILES.items() if (folder / file).is_file()] or ["torch"]
+        found += [Candidate(f"{folder.resolve().name}-{name}", folder, backbone, name) for name in backends]
+    return found
 
 
 def _loader(candidate: Candidate, threads: int | None) -> Callable[[], Recognizer]:
@@ -167,7 +189,7 @@ def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
     return order
 
 
-def _result(candidate: Candidate, report: dict[str, Any], source: Source, folder: Path) -> BenchmarkResult:
+def _result(candidate: Candidate, report: dict[str, Any], folder: Path) -> BenchmarkResult:
     from nertrail import plots
 
     report = {**report, "backend": candidate.backend}
@@ -177,7 +199,7 @@ def _result(candidate: Candidate, report: dict[str, Any], source: Source, folder
         name=candidate.name,
         backbone=candidate.backbone,
         backend=candidate.backend,
-        source=source,
+        source=candidate.source,
         report=report,
         path=path,
         picture=picture,

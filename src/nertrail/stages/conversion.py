@@ -14,7 +14,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConversionError
-from nertrail.records import Artifact, RunRecord, RunRef
+from nertrail.records import Artifact, RunRecord, run_reference
 from nertrail.stages.conversion_log import ConversionLog
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.names import conversion_metrics, conversion_params
@@ -71,22 +71,27 @@ class ConversionResult(Model):
         served = sorted(self.folder.iterdir()) if self.folder else []
         return RunRecord(
             params=conversion_params(self.source, self.target, _quantization(self.target), self.opset, self.backbone),
-            metrics=conversion_metrics(
-                success=self.success,
-                onnx_bytes=self.onnx_bytes,
-                checkpoint_bytes=self.checkpoint_bytes,
-                smoke_test_passed=self.smoke_test_passed,
-                max_abs_diff=self.max_abs_diff,
-                argmax_agreement=self.argmax_agreement,
-                f1_drop=self.f1_drop,
-                seconds=self.seconds,
-            ),
-            tags={"source_training_run": RunRef(self.source_uid)} if self.source_uid else {},
+            metrics={
+                **conversion_metrics(
+                    self.success, self.onnx_bytes / 1e6, self.checkpoint_bytes / 1e6, self.smoke_test_passed
+                ),
+                **{name: float(value) for name, value in self._measured().items() if value is not None},
+            },
+            tags=run_reference("source_training_run", self.source_uid or ""),
             artifacts=(
                 *(Artifact(path, path.name, reference=path.name == _FILES[self.target]) for path in served),
                 Artifact(self.log_path, "conversion_log.txt"),
             ),
         )
+
+
+    def _measured(self) -> dict[str, float | None]:
+        return {
+            "max_abs_diff": self.max_abs_diff,
+            "argmax_agreement": self.argmax_agreement,
+            "f1_drop": self.f1_drop,
+            "conversion_seconds": self.seconds,
+        }
 
 
 def _quantization(target: Target) -> str:

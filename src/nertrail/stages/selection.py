@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pydantic
 
 from nertrail.config import Model
-from nertrail.errors import StageError
-from nertrail.records import Artifact, RunRecord, RunRef, write_json
+from nertrail.errors import ConfigError, StageError
+from nertrail.records import Artifact, RunRecord, read_json, run_reference, write_json
 from nertrail.tracking.mlflow_tracker import MLflowSelectionTracker
 
 STAGE = "selection"
@@ -100,15 +100,11 @@ class SelectionResult(Model):
             },
             tags={
                 "selection_reason": decision.reason,
-                "source_sweep_runs": _refs(candidate.sweep_uid for candidate in candidates),
-                "source_benchmark_runs": _refs(candidate.benchmark_uid for candidate in candidates),
+                **run_reference("source_sweep_runs", *(candidate.sweep_uid for candidate in candidates)),
+                **run_reference("source_benchmark_runs", *(candidate.benchmark_uid for candidate in candidates)),
             },
             artifacts=(Artifact(self.path, "selection.json"), *pictures),
         )
-
-
-def _refs(uids: Any) -> tuple[RunRef, ...]:
-    return tuple(RunRef(uid) for uid in dict.fromkeys(uids) if uid)
 
 
 def select_best_configuration_across_studies(
@@ -223,6 +219,19 @@ def run_selection(
     return result
 
 
+def read_choice(path: Path) -> SelectionCandidate:
+    """The candidate that a selection.json names.
+
+    Raises:
+        ConfigError: there is no such file, or it is none.
+    """
+    try:
+        return Selection.model_validate(read_json(path)).selected
+    except (OSError, ValueError) as error:
+        problem = f"is no selection.json: {str(error).splitlines()[0]}"
+        raise ConfigError(problem, place=str(path), remedy="give the file that `nertrail select` wrote") from None
+
+
 def _pareto(selection: Selection, folder: Path) -> Path | None:
     if selection.batch_size is None:
         return None
@@ -238,4 +247,4 @@ def _pareto(selection: Selection, folder: Path) -> Path | None:
         }
         for verdict in selection.verdicts
     ]
-    return plots.pareto(points, folder / "pareto.png", selection.objective)
+    return plots.pareto(points, folder / "pareto.png", selection.objective, selection.goal)

@@ -16,12 +16,12 @@ import pydantic
 from nertrail.config import Model
 from nertrail.errors import StageError, TrialError
 from nertrail.execution.local import finished, run_trials
-from nertrail.records import Artifact, RunRecord, RunRef
+from nertrail.records import Artifact, RunRecord, run_reference
 from nertrail.stages.folds import make_folds
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Prepared, Progress, quiet
 from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, sampler, startup_trials, suggest
 from nertrail.tracking.mlflow_tracker import MLflowSweepTracker
-from nertrail.tracking.names import best_params, sweep_metrics
+from nertrail.tracking.names import best_params, prefixed
 
 if TYPE_CHECKING:
     import optuna
@@ -88,7 +88,7 @@ class SweepResult(Model):
     epochs: int
     trials: tuple[TrialSummary, ...]
     best_number: int
-    checkpoint: Path
+    checkpoints: Mapping[int, Path]
     random_search: bool = False
     pictures: tuple[Path, ...] = ()
 
@@ -96,17 +96,26 @@ class SweepResult(Model):
     def best(self) -> TrialSummary:
         return next(trial for trial in self.trials if trial.number == self.best_number)
 
+    @property
+    def checkpoint(self) -> Path:
+        """The best trial's."""
+        return self.checkpoints[self.best_number]
+
     def count(self, state: str) -> int:
         return sum(trial.state == state for trial in self.trials)
 
     def record(self) -> RunRecord:
         """What the sweep run shows at its end."""
-        best = RunRef(self.best.uid)
-        counts = {state: self.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")}
+        counts = {
+            "n_trials": float(len(self.trials)),
+            "n_completed_trials": float(self.count("COMPLETE")),
+            "n_pruned_trials": float(self.count("PRUNED")),
+            "n_failed_trials": float(self.count("FAIL")),
+        }
         return RunRecord(
-            params={**best_params(self.best.params), "best_trial_run_id": best},
-            metrics=sweep_metrics(len(self.trials), counts, self.metric, self.best.metrics),
-            tags={"best_trial_run_id": best, "best_trial_number": str(self.best_number)},
+            params={**best_params(self.best.params), **run_reference("best_trial_run_id", self.best.uid)},
+            metrics={**counts, **prefixed(self.best.metrics, "best_")},
+            tags={**run_reference("best_trial_run_id", self.best.uid), "best_trial_number": str(self.best_number)},
             artifacts=(
                 Artifact(self.checkpoint, "best_trial_checkpoint"),
                 *(Artifact(picture, picture.name) for picture in self.pictures),
@@ -122,6 +131,7 @@ def run_sweep(
     folder: Path,
     *,
     tracker: MLflowSweepTracker | None = None,
+    keep: int = 1,
     uid: str | None = None,
     progress: Progress = quiet,
 ) -> SweepResult:
@@ -130,7 +140,8 @@ def run_sweep(
     Goes on in the study of `folder` where there is one: finished trials count, an interrupted one is taken up again.
 
     Args:
-        folder: holds the study and the trials' checkpoints; only the best trial's checkpoint stays.
+        folder: holds the study and the trials' checkpoints.
+        keep: of how many of the best trials the checkpoints stay; the others' are removed as soon as they have lost.
         uid: the MLflow run to go on with, None for a new one.
 
     Raises:
@@ -150,7 +161,7 @@ def run_sweep(
         should_resume=finished(study) > 0,
         uid=uid,
     ) as run:
-        sweep = _Sweep(config, hyperparameters, inputs.prepare(backbone), inputs, folder, tracker, progress)
+        sweep = _Sweep(config, hyperparameters, inputs.prepare(backbone), inputs, folder, keep, tracker, progress)
         seconds = config.timeout_minutes * 60 - _spent(study) if config.timeout_minutes else None
         run_trials(study, sweep.run_trial, config.max_trials, seconds)
         result = sweep.result(study, backbone.name)
@@ -191,6 +202,7 @@ class _Sweep:
     prepared: Prepared
     inputs: Inputs
     folder: Path
+    keep: int
     tracker: MLflowSweepTracker
     progress: Progress
 
@@ -287,23 +299,25 @@ class _Sweep:
         return self.folder / "trials" / str(number)
 
     def _drop_losers(self, trial: optuna.Trial, value: float | None) -> None:
-        """Keep the checkpoint of the best trial so far, remove what has just lost."""
-        from optuna.trial import TrialState
+        """Remove the checkpoints of trials that are no longer among the best; `value` is that of the running one."""
+        values = {other.number: other.value for other in _completed(trial.study)}
+        if value is not None:
+            values[trial.number] = value
+        kept = self._ranked(values)[: self.keep]
+        for number in {trial.number, *values} - set(kept):
+            shutil.rmtree(self._checkpoint(number), ignore_errors=True)
 
-        done = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        sign = 1.0 if self.config.objective.goal == "maximize" else -1.0
-        best = max(done, key=lambda other: sign * other.value, default=None)
-        loses = value is None or (best is not None and sign * value <= sign * best.value)
-        loser = trial.number if loses else best.number if best is not None else None
-        if loser is not None:
-            shutil.rmtree(self._checkpoint(loser), ignore_errors=True)
+    def _ranked(self, values: Mapping[int, float]) -> list[int]:
+        """Numbers of trials, the best first; of equals the earlier."""
+        sign = -1.0 if self.config.objective.goal == "maximize" else 1.0
+        return sorted(values, key=lambda number: (sign * values[number], number))
 
     def result(self, study: optuna.Study, backbone: str) -> SweepResult:
         trials = tuple(_summary(trial) for trial in study.get_trials(deepcopy=False))
-        completed = [trial for trial in trials if trial.state == "COMPLETE"]
-        if not completed:
+        values = {trial.number: trial.value for trial in _completed(study)}
+        if not values:
             raise StageError(f"none of the {len(trials)} trials of {backbone} completed; see the warnings above")
-        best = next(trial for trial in completed if trial.number == study.best_trial.number)
+        ranked = self._ranked(values)[: self.keep]
         return SweepResult(
             backbone=backbone,
             study_name=study.study_name,
@@ -311,18 +325,24 @@ class _Sweep:
             goal=self.config.objective.goal,
             epochs=self.config.epochs,
             trials=trials,
-            best_number=best.number,
-            checkpoint=self._best_checkpoint(best),
+            best_number=ranked[0],
+            checkpoints={number: self._kept(trials[number]) for number in ranked},
             random_search=self.config.is_random_search(),
             pictures=_pictures(study, trials, self.config.objective, self.folder),
         )
 
-    def _best_checkpoint(self, best: TrialSummary) -> Path:
-        """The best trial's checkpoint; after k-fold, and where it was lost, refitted on the whole train split."""
-        folder = self._checkpoint(best.number)
+    def _kept(self, trial: TrialSummary) -> Path:
+        """The trial's checkpoint; after k-fold, and where it was lost, refitted on the whole train split."""
+        folder = self._checkpoint(trial.number)
         if not (folder / "best" / "nertrail.json").is_file():
-            self._fit(self._settings(best.params), self.prepared, folder, None)
+            self._fit(self._settings(trial.params), self.prepared, folder, None)
         return folder / "best"
+
+
+def _completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    from optuna.trial import TrialState
+
+    return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
 
 def objective_of(metrics: Mapping[str, float], name: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nertrail.errors import DataError
-from nertrail.records import RunRef, Value
+from nertrail.records import RunRecord, RunRef, Value
 
 TRAINING_PARAMS = (
     "learning_rate", "batch_size", "dropout", "weight_decay", "epochs", "backbone", "data_version", "dataset_path",
@@ -66,12 +66,21 @@ def flatten(config: Any) -> dict[str, Any]:
 
 def training_params(config: Any, data_config: Any = None, **given: Any) -> dict[str, Value]:
     """The params of a training run: what is given by name, else what a config has under that name."""
-    known = {**flatten(data_config), **flatten(config), **{key: value for key, value in given.items() if value is not None}}
+    known = {
+        **flatten(data_config),
+        **flatten(config),
+        **{key: value for key, value in given.items() if value is not None},
+    }
     return {name: _param(known[name]) for name in TRAINING_PARAMS if known.get(name) is not None}
 
 
 def sweep_params(
-    hpo_config: Any, backbone: str, study_name: str, checkpoint_config: Any, storage_path: str | Path | None, resumed: bool
+    hpo_config: Any,
+    backbone: str,
+    study_name: str,
+    checkpoint_config: Any,
+    storage_path: str | Path | None,
+    resumed: bool,
 ) -> dict[str, Value]:
     """The params of a sweep run, known when it begins."""
     config, checkpoint = flatten(hpo_config), flatten(checkpoint_config)
@@ -103,7 +112,10 @@ def storage_type(storage: str | Path | None) -> str:
 def benchmark_params(doc: Mapping[str, Any]) -> dict[str, Value]:
     """The params of a benchmark run, of a benchmark.json document."""
     sizes = doc.get("batch_sizes") or sorted(int(size) for size in doc.get("batches", {}))
-    params = {name: doc.get(name) for name in ("iterations", "warmup_iterations", "max_length", "device", "backend", "threads")}
+    params = {
+        name: doc.get(name)
+        for name in ("iterations", "warmup_iterations", "max_length", "device", "backend", "threads")
+    }
     named = {f"benchmark_{name}": _param(value) for name, value in params.items() if value is not None}
     return {"benchmark_batch_sizes": ",".join(str(size) for size in sizes), **named}
 
@@ -172,7 +184,10 @@ def references(uids: Iterable[str | RunRef]) -> tuple[RunRef, ...]:
 
 
 def _series_metrics(size: int | str, series: Mapping[str, float]) -> dict[str, float]:
-    keys = {"mean_ms": f"latency_batch_{size}_ms", "throughput_samples_per_sec": f"throughput_batch_{size}_samples_per_sec"}
+    keys = {
+        "mean_ms": f"latency_batch_{size}_ms",
+        "throughput_samples_per_sec": f"throughput_batch_{size}_samples_per_sec",
+    }
     keys |= {f"{name}_ms": f"latency_batch_{size}_{name}_ms" for name in STATISTICS}
     return {name: float(series[key]) for key, name in keys.items() if series.get(key) is not None}
 
@@ -206,3 +221,37 @@ def _leaves(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterable[tuple[tu
             yield from _leaves(value, here)
         else:
             yield here, value
+
+
+def source_run(run: Any) -> dict[str, Value]:
+    """`source_training_run` and, where the run is one of ours, its uid beside it."""
+    if run is None:
+        return {}
+    if isinstance(run, str):
+        return {"source_training_run": run}
+    ref = run if isinstance(run, RunRef) else RunRef(run.uid)
+    return {"source_training_run": ref, "source_training_run_uid": ref.uid}
+
+
+def selection_record(doc: Mapping[str, Any]) -> RunRecord:
+    """What a selection run shows, of a mapping with the keys
+    backbone, params, strategy, accuracy_threshold, use_relative_threshold, min_accuracy_gain, objective_metric,
+    objective, best_objective, latency_ms, n_candidates, reason, sweep_runs and benchmark_runs (uids).
+    """
+    rule = ("accuracy_threshold", "use_relative_threshold", "min_accuracy_gain")
+    params = {"selected_backbone": doc.get("backbone"), "selection_strategy": doc.get("strategy")}
+    params |= {name: doc.get(name) for name in rule}
+    params |= {f"selected_{name}": value for name, value in (doc.get("params") or {}).items()}
+    metric = doc.get("objective_metric", "macro-f1-span")
+    metrics = {
+        f"selected_{metric}": doc.get("objective"),
+        "selected_latency_ms": doc.get("latency_ms"),
+        f"best_{metric}": doc.get("best_objective"),
+        "n_candidates": doc.get("n_candidates"),
+    }
+    tags: dict[str, Value] = {"selection_reason": str(doc.get("reason", ""))}
+    for name in ("sweep_runs", "benchmark_runs"):
+        uids = references(doc.get(name) or ())
+        tags |= {f"source_{name}": uids, f"source_{name}_uid": ",".join(ref.uid for ref in uids)} if uids else {}
+    numbers = {name: float(value) for name, value in metrics.items() if value is not None}
+    return RunRecord(params={name: _param(value) for name, value in params.items()}, metrics=numbers, tags=tags)

@@ -52,7 +52,9 @@ class Tracker:
         self._set(experiment_name, self._link.backend if self._link else NullBackend(), parent)
 
     @classmethod
-    def over(cls, backend: Backend, *, parent: Parent = None, switches: Switches | Mapping[str, Any] | None = None) -> Self:
+    def over(
+        cls, backend: Backend, *, parent: Parent = None, switches: Switches | Mapping[str, Any] | None = None
+    ) -> Self:
         """A tracker that writes straight to `backend`, as tests do with a MemoryBackend."""
         tracker = cls.__new__(cls)
         tracker.switches = cls.switches_type.parse(switches)

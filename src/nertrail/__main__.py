@@ -1,0 +1,5 @@
+"""`python -m nertrail`."""
+
+from nertrail.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""Which steps of a run dir are done, of what, and in which runs: what makes a second run cheap and a crash harmless.
+
+One file per step in `results/`: its fingerprint, its runs, its state and, once it is done, its result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from nertrail import __version__
+from nertrail.config import Model
+from nertrail.records import read_json, write_json
+
+State = Literal["open", "done", "failed"]
+
+
+class Entry(Model):
+    """One step: `uids` names its MLflow runs, `superseded` those of an earlier version of it.
+
+    `identity` is the fingerprint of what its working files hold for; while it stays, they are worked on further.
+    """
+
+    step: str
+    fingerprint: str
+    identity: str = ""
+    state: State
+    uids: dict[str, str]
+    superseded: dict[str, str] = {}
+    seconds: float = 0.0
+    result: Any = None
+
+    @property
+    def uid(self) -> str:
+        return self.uids[""]
+
+
+class Ledger:
+    """The steps of one run dir."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._folder = run_dir / "results"
+
+    def entry(self, step: str) -> Entry | None:
+        """The step as it was left, None if it never began."""
+        path = self._path(step)
+        return Entry.model_validate(read_json(path)) if path.is_file() else None
+
+    def entries(self) -> list[Entry]:
+        """All steps, in the order in which they began."""
+        paths = [path for path in self._folder.glob("*.json") if not path.name.startswith(".")]
+        found = (Entry.model_validate(read_json(path)) for path in paths)
+        return sorted(found, key=lambda entry: entry.step)
+
+    def is_done(self, step: str, fingerprint: str) -> bool:
+        """Whether the step's result can be taken as it is."""
+        known = self.entry(step)
+        return known is not None and known.state == "done" and known.fingerprint == fingerprint
+
+    def begin(self, step: str, fingerprint: str, identity: str = "", runs: Sequence[str] = ("",)) -> Entry:
+        """Open the step: in the same runs if it was interrupted, in new ones if it changed, failed or is forced."""
+        known = self.entry(step)
+        if known and known.state == "open" and known.fingerprint == fingerprint and set(known.uids) == set(runs):
+            return known
+        fresh = Entry(
+            step=step,
+            fingerprint=fingerprint,
+            identity=identity or fingerprint,
+            state="open",
+            uids={name: uuid.uuid4().hex for name in runs},
+            superseded=known.uids if known else {},
+        )
+        return self._write(fresh)
+
+    def reopen(self, step: str, fingerprint: str) -> Entry:
+        """Open a step that keeps its run for good, whatever changes: the pipeline's own."""
+        known = self.entry(step)
+        if known is None:
+            return self.begin(step, fingerprint)
+        return self._write(known.model_copy(update={"state": "open", "fingerprint": fingerprint}))
+
+    def finish(self, entry: Entry, result: Any, seconds: float) -> None:
+        """Keep the step's result."""
+        self._write(entry.model_copy(update={"state": "done", "result": result, "seconds": seconds}))
+
+    def fail(self, entry: Entry, seconds: float, result: Any = None) -> None:
+        """Note that the step ran and failed; it will run again, in new runs."""
+        self._write(entry.model_copy(update={"state": "failed", "seconds": seconds, "result": result}))
+
+    def _write(self, entry: Entry) -> Entry:
+        write_json(self._path(entry.step), entry.model_dump(mode="json"))
+        return entry
+
+    def _path(self, step: str) -> Path:
+        return self._folder / f"{step}.json"
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hex digits over plain data and the code that would work on it."""
+    text = json.dumps([*parts, code_version()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """The package's version and a digest of the sources that results depend on."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for folder in ("ner", "stages", "execution"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def forced(step: str, force: Collection[str]) -> bool:
+    """Whether `--force` names the step, by its stage or in full."""
+    return step in force or step.split("-", 1)[0] in force

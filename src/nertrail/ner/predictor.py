@@ -1,0 +1,143 @@
+"""Entities of raw text, from a torch checkpoint or an ONNX file, by one code path. Using ONNX loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tokenizers import Tokenizer
+
+from nertrail.errors import ModelError
+from nertrail.ner.checkpoint import Checkpoint, read_manifest
+from nertrail.ner.documents import Document, Span
+from nertrail.ner.labels import Floats, LabelSet
+from nertrail.ner.windows import Encoded, Window, WindowSettings, encode, pad_batch, predictions
+
+BATCH_PIECES = 1024  # larger batches were slower on a CPU core: the activations leave its cache
+
+Forward = Callable[[Sequence[Window]], list[Floats]]
+
+
+class Recognizer(Protocol):
+    """Something that has read a model and can label windows."""
+
+    labels: LabelSet
+    windows: WindowSettings
+    decoding: str
+    tokenizer: Tokenizer
+
+    def logits(self, windows: Sequence[Window]) -> list[Floats]:
+        """Logits of one padded batch: [len(window.first), labels] per window."""
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+class _FromCheckpoint:
+    """What a recogniser knows from its folder."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.labels, self.windows, self.decoding = checkpoint.labels, checkpoint.windows, checkpoint.decoding
+        self.tokenizer = checkpoint.tokenizer()
+        self.pad_id = checkpoint.pad_id
+
+
+class TorchRecognizer(_FromCheckpoint):
+    """A checkpoint run by torch.
+
+    Args:
+        precision: "fp32" or "bf16" (autocast).
+        threads: torch's threads, a setting of the whole process; None leaves it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, precision: str = "fp32", threads: int | None = None) -> None:
+        import torch
+
+        from nertrail.ner.model import model_of, window_logits
+
+        super().__init__(checkpoint)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
+        self._model, self._forward = model_of(checkpoint), window_logits
+
+    def logits(self, windows: Sequence[Window]) -> list[Floats]:
+        with self._autocast:
+            return self._forward(self._model, windows, self.pad_id)
+
+    def close(self) -> None:
+        del self._model
+
+
+class OnnxRecognizer(_FromCheckpoint):
+    """An ONNX file run by onnxruntime, with the settings that lie beside it.
+
+    Raises:
+        ModelError: no such file, or onnxruntime cannot load it.
+    """
+
+    def __init__(self, folder: Path, file: str = "model_int8.onnx", threads: int | None = None) -> None:
+        super().__init__(read_manifest(folder))
+        self._session = _session(folder / file, threads)
+        self._inputs = {node.name for node in self._session.get_inputs()}
+
+    def logits(self, windows: Sequence[Window]) -> list[Floats]:
+        ids, mask = pad_batch(windows, self.pad_id)
+        batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
+        (logits,) = self._session.run(["logits"], {name: batch[name] for name in batch if name in self._inputs})
+        return [rows[list(window.first)] for rows, window in zip(logits, windows, strict=True)]
+
+    def close(self) -> None:
+        del self._session
+
+
+def run(recognizer: Recognizer, encoded: Encoded, batch_pieces: int = BATCH_PIECES) -> list[Floats]:
+    """Logits of all windows in their order, computed in batches of windows of like length."""
+    return in_batches(recognizer.logits, encoded, batch_pieces)
+
+
+def in_batches(forward: Forward, encoded: Encoded, batch_pieces: int = BATCH_PIECES) -> list[Floats]:
+    """As `run`, of any function from one batch of windows to their logits."""
+    logits: dict[int, Floats] = {}
+    for batch in batches([len(window.input_ids) for window in encoded.windows], batch_pieces):
+        found = forward([encoded.windows[index] for index in batch])
+        logits.update(zip(batch, found, strict=True))
+    return [logits[index] for index in range(len(encoded.windows))]
+
+
+def batches(lengths: Sequence[int], batch_pieces: int) -> Iterator[list[int]]:
+    """Indices in batches, the longest first, each at most `batch_pieces` with its padding, and never empty."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_pieces:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def entities(recognizer: Recognizer, texts: Sequence[str], batch_pieces: int = BATCH_PIECES) -> list[list[Span]]:
+    """Entities of each text, from left to right, with offsets in characters of that text."""
+    documents = [Document(str(number), text, ()) for number, text in enumerate(texts)]
+    encoded = encode(documents, recognizer.tokenizer, recognizer.labels, recognizer.windows)
+    spans, _ = predictions(encoded, run(recognizer, encoded, batch_pieces), recognizer.decoding)
+    return [sorted(found) for found in spans]
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    import onnxruntime
+
+    if not path.is_file():
+        raise ModelError("no such file", place=str(path), remedy="convert the checkpoint to ONNX first")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        raise ModelError(f"onnxruntime cannot load it: {error}", place=str(path), remedy="convert it again") from error

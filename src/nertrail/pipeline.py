@@ -1,0 +1,156 @@
+"""The pipeline: orders the stages, hands results on, opens the parent run, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nertrail import summary
+from nertrail.errors import ConfigError, ConversionError, StageError
+from nertrail.experiment import Experiment
+from nertrail.ledger import Ledger, fingerprint
+from nertrail.records import Artifact, RunRecord, write_json
+from nertrail.report import write_report
+from nertrail.stages.conversion import ConversionResult
+from nertrail.stages.inputs import Inputs, Progress, quiet, read_inputs
+from nertrail.stages.training import TrainingResult
+from nertrail.steps import Announce, Steps
+from nertrail.summary import StageLine
+from nertrail.trackers import Trackers
+from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
+from nertrail.tracking.receipt import Receipt
+
+log = logging.getLogger(__name__)
+STAGES = ("sweep", "benchmark", "selection", "training", "conversion")
+
+
+@dataclass
+class PipelineResult:
+    """What a pipeline left behind."""
+
+    run_dir: Path
+    lines: list[StageLine] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    report: Path | None = None
+    receipt: Receipt = field(default_factory=Receipt)
+
+
+def run_pipeline(
+    experiment: Experiment,
+    name: str,
+    run_dir: Path,
+    *,
+    force: Collection[str] = (),
+    progress: Progress = quiet,
+    announce: Announce = log.info,
+) -> PipelineResult:
+    """Sweep, benchmark, select, train, convert and benchmark again; reuse what is done and unchanged.
+
+    A conversion target that fails is told in `failures`; everything else that fails is raised.
+
+    Args:
+        name: the pipeline run's name, and the MLflow experiment's where the mlflow block names none.
+        run_dir: holds results, checkpoints and the journal; the same run dir continues.
+        force: stages (or single steps) to do again.
+
+    Raises:
+        InputError: the data, a backbone or a setting can't be used.
+        StageError: a stage failed; what was done before it stays and is reused.
+    """
+    check_stages(force)
+    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    ledger = Ledger(run_dir)
+    mark = fingerprint(experiment.model_dump(mode="json", exclude={"mlflow"}), inputs.version)
+    if ledger.is_done("pipeline", mark) and not force:
+        announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
+        return PipelineResult(run_dir, summary.lines(ledger), report=run_dir / "report.html")
+    check_backbones(experiment, inputs)
+    trackers = Trackers(experiment.mlflow, name, run_dir)
+    steps = Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
+    try:
+        return _Pipeline(steps, name, mark).run()
+    finally:
+        trackers.close()
+
+
+def check_stages(force: Collection[str]) -> None:
+    """Raise ConfigError where `force` names no stage."""
+    for step in force:
+        if step.split("-", 1)[0] not in STAGES:
+            raise ConfigError(f"{step!r} is no stage", place="--force", remedy=f"stages: {', '.join(STAGES)}")
+
+
+def check_backbones(experiment: Experiment, inputs: Inputs) -> None:
+    """Read every backbone's tokenizer, so that a wrong name is told before anything is written."""
+    for backbone in experiment.backbones:
+        inputs.prepare(backbone)
+
+
+class _Pipeline:
+    """One pass through all stages, below the one pipeline run of the run dir."""
+
+    def __init__(self, steps: Steps, name: str, mark: str) -> None:
+        self.steps, self.name, self.mark = steps, name, mark
+        self.result = PipelineResult(steps.run_dir, steps.lines)
+
+    def run(self) -> PipelineResult:
+        ledger, trackers = self.steps.ledger, self.steps.trackers
+        entry = ledger.reopen("pipeline", self.mark)
+        began = time.monotonic()
+        tracker = trackers.of(MLflowPipelineTracker)
+        with tracker.start_pipeline_run(self.name, self._write_config(), uid=entry.uid) as run:
+            trackers.below(run)
+            self._stages()
+            self._show(run)
+            if self.result.failures:
+                run.end("FAILED")
+        if not self.result.failures:
+            ledger.finish(entry, None, time.monotonic() - began)
+        self._receipt()
+        return self.result
+
+    def _stages(self) -> None:
+        steps, experiment = self.steps, self.steps.experiment
+        sweeps = [steps.sweep(backbone) for backbone in experiment.backbones]
+        selection = steps.select(sweeps, steps.benchmark_trials(sweeps))
+        chosen = selection.selection.selected
+        hyperparameters = experiment.hyperparameters.with_values(chosen.params)
+        training = steps.train(experiment.backbone(chosen.backbone), hyperparameters)
+        steps.benchmark_final(training, self._convert(training))
+
+    def _convert(self, training: TrainingResult) -> Sequence[ConversionResult]:
+        made = []
+        for target in self.steps.experiment.conversion.targets:
+            try:
+                made.append(self.steps.convert(target, training))
+            except ConversionError as error:
+                self.result.failures.append(str(error))
+        return made
+
+    def _show(self, run: Run) -> None:
+        """The pipeline run's own metrics and artifacts: report, lineage and the receipt so far."""
+        self.result.report = write_report(self.steps.run_dir, self.name)
+        lineage = summary.lineage(self.steps.ledger, self.steps.inputs.version)
+        run.log(
+            RunRecord(
+                metrics={f"{stage}_seconds": seconds for stage, seconds in self.steps.seconds.items()},
+                artifacts=(
+                    Artifact(self.result.report, "report.html"),
+                    Artifact(write_json(self.steps.run_dir / "artifacts" / "lineage.json", lineage), "lineage.json"),
+                    Artifact(self._receipt(), "tracking.json"),
+                ),
+            )
+        )
+
+    def _receipt(self) -> Path:
+        self.result.receipt = self.steps.trackers.flush()
+        return write_json(self.steps.run_dir / "tracking.json", self.result.receipt.to_json())
+
+    def _write_config(self) -> Path:
+        path = self.steps.run_dir / "artifacts" / "config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.steps.experiment.to_yaml(), encoding="utf-8")
+        return path

@@ -1,0 +1,118 @@
+"""Stages outside the pipeline: what the single commands, the notebook and scripts share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from nertrail.errors import ConfigError, InputError
+from nertrail.experiment import Experiment, find_config, load_experiment
+from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, convert_model
+from nertrail.stages.inputs import Progress, quiet, read_inputs
+from nertrail.steps import Announce, Steps, log
+from nertrail.trackers import Trackers
+from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
+from nertrail.tracking.settings import MlflowConfig
+
+if TYPE_CHECKING:
+    from nertrail.ner.windows import Encoded
+
+
+def check_writable(folder: Path) -> None:
+    """Raise InputError where nothing could be written below `folder`; creates nothing."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(20, "is a file")
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+        raise InputError(problem, place=str(existing), remedy="choose another folder with --run-dir") from None
+
+
+@contextmanager
+def open_steps(
+    experiment: Experiment,
+    name: str,
+    run_dir: Path,
+    force: Collection[str] = (),
+    parent_run: str | None = None,
+    progress: Progress = quiet,
+    announce: Announce = log.info,
+) -> Iterator[Steps]:
+    """The stages of an experiment without a pipeline run, below `parent_run` (a run id of the server) if there is one."""
+    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    for backbone in experiment.backbones:
+        inputs.prepare(backbone)
+    trackers = Trackers(experiment.mlflow, name, run_dir, parent_run)
+    try:
+        yield Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
+        trackers.flush()
+    finally:
+        trackers.close()
+
+
+def convert_alone(
+    checkpoint: Path,
+    target: str,
+    config: str | None = None,
+    out: Path | None = None,
+    overrides: Sequence[str] = (),
+    parent_run: str | None = None,
+) -> ConversionResult:
+    """Convert one checkpoint; with an experiment, its validation texts and its tracking are used.
+
+    Raises:
+        InputError: no such target, checkpoint or experiment, or `out` can't be written.
+        ConversionError: the target could not be made or failed its check.
+    """
+    chosen = check_target(target)
+    out = out or checkpoint.parent / "onnx"
+    check_writable(out)
+    path = find_config(config) if config else None
+    experiment = load_experiment(path, overrides) if path else None
+    settings = experiment.mlflow if experiment else MlflowConfig() if parent_run else None
+    trackers = Trackers(settings, path.stem if path else "convert", out, parent_run)
+    try:
+        return convert_model(
+            experiment.conversion if experiment else ConversionConfig(),
+            checkpoint,
+            chosen,
+            out,
+            validation=_validation(experiment, checkpoint) if experiment else None,
+            tracker=trackers.of(MLflowConversionTracker),
+        )
+    finally:
+        trackers.flush()
+        trackers.close()
+
+
+def check_target(target: str) -> Target:
+    """The target of that name; a ConfigError names those there are."""
+    for known in get_args(Target):
+        if target == known:
+            found: Target = known
+            return found
+    raise ConfigError(f"{target!r} is no target", place="--target", remedy=f"targets: {', '.join(get_args(Target))}")
+
+
+def _validation(experiment: Experiment, checkpoint: Path) -> Encoded:
+    """The experiment's validation texts, as the checkpoint's own tokenizer sees them."""
+    from nertrail.ner.checkpoint import load_checkpoint
+    from nertrail.ner.windows import encode
+
+    model = load_checkpoint(checkpoint)
+    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    return encode(inputs.dataset.validation, model.tokenizer(), model.labels, model.windows)
+
+
+def ui_command(tracking_uri: str | None) -> str:
+    """The line that opens the MLflow UI on these runs."""
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None:
+        return "mlflow ui"
+    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"

@@ -1,0 +1,296 @@
+"""The steps of an experiment: each stage's function with its inputs, its place in the run dir, and its ledger entry."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from nertrail import summary
+from nertrail.errors import ConfigError
+from nertrail.experiment import Experiment
+from nertrail.ledger import Entry, Ledger, fingerprint, forced
+from nertrail.records import RunRecord, RunRef
+from nertrail.stages.benchmark import BenchmarkResult, Candidate, run_benchmarking
+from nertrail.stages.conversion import ConversionResult, Target, convert_model
+from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
+from nertrail.stages.selection import SelectionCandidate, SelectionResult, run_selection
+from nertrail.stages.sweep import SweepResult, run_sweep
+from nertrail.stages.training import TrainingResult, train_model
+from nertrail.summary import StageLine
+from nertrail.trackers import Trackers
+from nertrail.tracking.mlflow_tracker import (
+    MLflowBenchmarkTracker,
+    MLflowConversionTracker,
+    MLflowPipelineTracker,
+    MLflowSelectionTracker,
+    MLflowSweepTracker,
+    MLflowTrainingTracker,
+)
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+Announce = Callable[[str], None]
+
+
+class Steps:
+    """The stages of one experiment in one run dir. A step that is done and unchanged is not done again.
+
+    Args:
+        force: stages or single steps that are done again all the same.
+        announce: told what starts, continues or is reused.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run_dir: Path,
+        inputs: Inputs,
+        trackers: Trackers,
+        *,
+        force: Collection[str] = (),
+        progress: Progress = quiet,
+        announce: Announce = log.info,
+    ) -> None:
+        self.experiment, self.run_dir, self.inputs, self.trackers = experiment, run_dir, inputs, trackers
+        self.force, self.progress, self.announce = force, progress, announce
+        self.ledger = Ledger(run_dir)
+        self.lines: list[StageLine] = []
+        self.seconds: dict[str, float] = {}
+
+    def sweep(self, backbone: BackboneConfig) -> SweepResult:
+        config = self.experiment.sweep
+        extendable = config.model_dump(mode="json", exclude={"max_trials", "timeout_minutes"})
+        base = [extendable, self._hyperparameters(), self._look(), backbone.model_dump(mode="json")]
+        if config.is_random_search():
+            self.announce(f"sweep {backbone.name}: {config.max_trials} trials are random search, no sampler learns yet")
+        folder = self.run_dir / "checkpoints" / f"sweep-{backbone.name}"
+        return self._step(
+            f"sweep-{backbone.name}",
+            SweepResult,
+            fingerprint(base, config.max_trials, config.timeout_minutes),
+            lambda entry: run_sweep(
+                config,
+                self.experiment.hyperparameters,
+                self.inputs,
+                backbone,
+                folder,
+                tracker=self.trackers.of(MLflowSweepTracker),
+                keep=self.experiment.benchmark.candidates_per_backbone,
+                uid=entry.uid,
+                progress=self.progress,
+            ),
+            identity=fingerprint(base),
+            folder=folder,
+        )
+
+    def known_sweeps(self) -> list[SweepResult]:
+        """The finished sweeps of the run dir, one per backbone.
+
+        Raises:
+            ConfigError: a backbone has none.
+        """
+        found = []
+        for backbone in self.experiment.backbones:
+            entry = self.ledger.entry(f"sweep-{backbone.name}")
+            if entry is None or entry.state != "done":
+                problem = f"holds no finished sweep of {backbone.name}"
+                raise ConfigError(problem, place=str(self.run_dir), remedy="run `nertrail sweep` with this run dir first")
+            found.append(SweepResult.model_validate(entry.result))
+        return found
+
+    def benchmark_trials(self, sweeps: Sequence[SweepResult]) -> list[BenchmarkResult]:
+        candidates = [
+            Candidate(f"{sweep.backbone}-trial-{number}", path, sweep.backbone, source="hpo_trial")
+            for sweep in sweeps
+            for number, path in sweep.checkpoints.items()
+        ]
+        uids = [trial.uid for sweep in sweeps for trial in sweep.trials]
+        return self.benchmark("benchmark-trials", candidates, uids)
+
+    def benchmark(self, step: str, candidates: list[Candidate], sources: list[str]) -> list[BenchmarkResult]:
+        names = [candidate.name for candidate in candidates]
+        config = self.experiment.benchmark.model_dump(mode="json")
+        return self._step(
+            step,
+            list[BenchmarkResult],
+            fingerprint(config, self._look(), names, sources),
+            lambda entry: run_benchmarking(
+                self.experiment.benchmark,
+                candidates,
+                [document.text for document in self.inputs.dataset.validation],
+                self.run_dir / "artifacts" / step,
+                max_length=self.inputs.windows.max_length,
+                seed=self.experiment.seed,
+                tracker=self.trackers.of(MLflowBenchmarkTracker),
+                uids=entry.uids,
+                progress=self.progress,
+            ),
+            runs=names,
+        )
+
+    def select(self, sweeps: Sequence[SweepResult], benchmarks: Sequence[BenchmarkResult]) -> SelectionResult:
+        candidates = [candidate for sweep in sweeps for candidate in self._candidates(sweep, benchmarks)]
+        objective = self.experiment.sweep.objective
+        config = self.experiment.selection
+        shown = [candidate.model_dump(mode="json") for candidate in candidates]
+        return self._step(
+            "selection",
+            SelectionResult,
+            fingerprint(config.model_dump(mode="json"), objective.model_dump(mode="json"), shown),
+            lambda entry: run_selection(
+                config,
+                candidates,
+                self.run_dir / "artifacts" / "selection",
+                objective=objective.metric,
+                goal=objective.goal,
+                tracker=self.trackers.of(MLflowSelectionTracker),
+                uid=entry.uid,
+            ),
+        )
+
+    def _candidates(self, sweep: SweepResult, benchmarks: Sequence[BenchmarkResult]) -> list[SelectionCandidate]:
+        measured = {result.name: result for result in benchmarks}
+        uids = self._uids("benchmark-trials")
+        found = []
+        for number, checkpoint in sweep.checkpoints.items():
+            trial, name = sweep.trials[number], f"{sweep.backbone}-trial-{number}"
+            assert trial.value is not None
+            found.append(
+                SelectionCandidate(
+                    name=name,
+                    backbone=sweep.backbone,
+                    params=trial.params,
+                    score=trial.value,
+                    latency_ms=measured[name].latencies(),
+                    conditions=measured[name].conditions(),
+                    sweep_uid=self._uids(f"sweep-{sweep.backbone}").get("", ""),
+                    benchmark_uid=uids.get(name, ""),
+                    checkpoint=checkpoint,
+                )
+            )
+        return found
+
+    def _uids(self, step: str) -> dict[str, str]:
+        entry = self.ledger.entry(step)
+        return entry.uids if entry else {}
+
+    def train(
+        self, backbone: BackboneConfig, hyperparameters: Hyperparameters, source: Path | None = None
+    ) -> TrainingResult:
+        config = self.experiment.training
+        folder = self.run_dir / "checkpoints" / "training"
+        parts = [config, hyperparameters, backbone]
+        return self._step(
+            "training",
+            TrainingResult,
+            fingerprint([part.model_dump(mode="json") for part in parts], self._look(), source),
+            lambda entry: train_model(
+                config,
+                hyperparameters,
+                self.inputs,
+                backbone,
+                folder,
+                source_checkpoint=source,
+                tracker=self.trackers.of(MLflowTrainingTracker),
+                uid=entry.uid,
+                progress=self.progress,
+            ),
+            folder=folder,
+        )
+
+    def convert(self, target: Target, training: TrainingResult) -> ConversionResult:
+        config = self.experiment.conversion
+        folder = self.run_dir / "artifacts" / "conversion"
+        return self._step(
+            f"conversion-{target}",
+            ConversionResult,
+            fingerprint(config.model_dump(mode="json", exclude={"targets"}), target, training.uid),
+            lambda entry: convert_model(
+                config,
+                training.checkpoint,
+                target,
+                folder,
+                validation=self.inputs.prepare(self.experiment.backbone(training.backbone)).validation,
+                source_training_run=training.uid,
+                tracker=self.trackers.of(MLflowConversionTracker),
+                uid=entry.uid,
+            ),
+        )
+
+    def benchmark_final(
+        self, training: TrainingResult, conversions: Sequence[ConversionResult]
+    ) -> list[BenchmarkResult]:
+        candidates = [Candidate("final-torch", training.checkpoint, training.backbone)]
+        for result in conversions:
+            if result.folder is not None:
+                name = f"final-{result.target}"
+                candidates.append(
+                    Candidate(name, result.folder, training.backbone, backend=result.target, source="conversion")
+                )
+        uids = [training.uid, *(self._uids(f"conversion-{result.target}")[""] for result in conversions)]
+        return self.benchmark("benchmark-final", candidates, uids)
+
+    def _hyperparameters(self) -> dict[str, Any]:
+        return self.experiment.hyperparameters.model_dump(mode="json")
+
+    def _look(self) -> list[Any]:
+        """What decides how the data is seen."""
+        windows = self.inputs.windows
+        return [self.inputs.version, windows.max_length, windows.stride, windows.words, self.inputs.decoding, self.inputs.seed]
+
+    def _step(
+        self,
+        step: str,
+        kind: Any,
+        mark: str,
+        work: Callable[[Entry], R],
+        *,
+        identity: str = "",
+        folder: Path | None = None,
+        runs: Sequence[str] = ("",),
+    ) -> R:
+        """The step's result: taken from the ledger where nothing changed, else made by `work`."""
+        shape: pydantic.TypeAdapter[R] = pydantic.TypeAdapter(kind)
+        known = self.ledger.entry(step)
+        if known and self.ledger.is_done(step, mark) and not forced(step, self.force):
+            self.announce(f"{step}: unchanged, reused")
+            self._note(step, "reused", known.seconds, result := shape.validate_python(known.result))
+            return result
+        entry = self.ledger.begin(step, mark, identity, runs)
+        self._make_room(known, entry, folder, forced(step, self.force))
+        self.announce(f"{step}: {'continues' if known == entry else 'starts'}")
+        began = time.monotonic()
+        try:
+            result = work(entry)
+        except Exception:
+            self.ledger.fail(entry, time.monotonic() - began)
+            raise
+        seconds = time.monotonic() - began
+        self.ledger.finish(entry, shape.dump_python(result, mode="json"), seconds)
+        self._note(step, "done", seconds, result)
+        self.trackers.flush()
+        return result
+
+    def _make_room(self, known: Entry | None, entry: Entry, folder: Path | None, force: bool) -> None:
+        """A step that does not go on leaves nothing of its former self, but for a study that is extended."""
+        if known is None or known == entry:
+            return
+        pipeline = self.trackers.of(MLflowPipelineTracker)
+        for name, uid in known.uids.items():
+            new = entry.uids.get(name) or next(iter(entry.uids.values()))
+            pipeline.existing_run(uid).log(RunRecord(tags={"superseded_by": RunRef(new), "superseded_by_uid": new}))
+        extended = known.identity == entry.identity and known.state == "done" and not force
+        if folder is not None and not extended:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _note(self, step: str, status: str, seconds: float, result: Any) -> None:
+        self.lines.append(StageLine(step, status, seconds, summary.main_number(result)))
+        stage = step.split("-", 1)[0]
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+

@@ -1,0 +1,121 @@
+"""What a run dir shows of itself: the table of stages and the lineage, from the ledger's entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nertrail import __version__
+from nertrail.ledger import Entry, Ledger
+from nertrail.stages.benchmark import BenchmarkResult
+from nertrail.stages.conversion import ConversionResult
+from nertrail.stages.selection import SelectionResult
+from nertrail.stages.sweep import SweepResult
+from nertrail.stages.training import TrainingResult
+
+
+@dataclass(frozen=True)
+class StageLine:
+    """One line of the table at the end: what a step did, how long it took, and its main number."""
+
+    step: str
+    status: str
+    seconds: float
+    number: str
+
+
+def main_number(result: Any) -> str:
+    """The one number (or two) of a stage's result that a reader looks for."""
+    if isinstance(result, list):
+        return ", ".join(main_number(item) for item in result)
+    return _NUMBERS[type(result)](result)
+
+
+def _sweep(result: SweepResult) -> str:
+    done = f"{result.count('COMPLETE')} of {len(result.trials)} trials"
+    return f"{result.metric} {result.best.value:.4f} ({done}, best: {result.best_number})"
+
+
+def _benchmark(result: BenchmarkResult) -> str:
+    size, milliseconds = min(result.latencies().items())
+    return f"{result.name} {milliseconds:.1f} ms (batch {size})"
+
+
+def _selection(result: SelectionResult) -> str:
+    return f"{result.selection.selected.name}, {result.selection.objective} {result.selection.selected.score:.4f}"
+
+
+def _training(result: TrainingResult) -> str:
+    shown = {"validation": result.metrics, "test": result.test_metrics}
+    return ", ".join(f"{split} macro-f1-span {found['macro-f1-span']:.4f}" for split, found in shown.items() if found)
+
+
+def _conversion(result: ConversionResult) -> str:
+    size = f"{result.onnx_bytes / 1e6:.1f} MB"
+    return size if result.f1_drop is None else f"{size}, micro-f1-span {-result.f1_drop:+.4f} against PyTorch"
+
+
+_NUMBERS: Mapping[type, Callable[[Any], str]] = {
+    SweepResult: _sweep,
+    BenchmarkResult: _benchmark,
+    SelectionResult: _selection,
+    TrainingResult: _training,
+    ConversionResult: _conversion,
+}
+_KINDS: Mapping[str, type] = {
+    "sweep": SweepResult,
+    "selection": SelectionResult,
+    "training": TrainingResult,
+    "conversion": ConversionResult,
+}
+
+
+def lines(ledger: Ledger) -> list[StageLine]:
+    """The table of a run dir that is finished."""
+    steps = [entry for entry in ledger.entries() if entry.step != "pipeline"]
+    return [StageLine(entry.step, "reused", entry.seconds, main_number(_result(entry))) for entry in steps]
+
+
+def _result(entry: Entry) -> Any:
+    stage = entry.step.split("-", 1)[0]
+    if stage == "benchmark":
+        return [BenchmarkResult.model_validate(item) for item in entry.result]
+    return _KINDS[stage].model_validate(entry.result)
+
+
+def lineage(ledger: Ledger, data_version: str) -> dict[str, Any]:
+    """Which run made what of which: steps by uid, with what each was made from."""
+    entries = {entry.step: entry for entry in ledger.entries()}
+    return {
+        "schema": 1,
+        "nertrail": __version__,
+        "data_version": data_version,
+        "pipeline": entries["pipeline"].uid,
+        "steps": [_step(entry, entries) for step, entry in entries.items() if step != "pipeline"],
+    }
+
+
+def _step(entry: Entry, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    return {
+        "step": entry.step,
+        "state": entry.state,
+        "fingerprint": entry.fingerprint,
+        "runs": entry.uids,
+        "superseded": entry.superseded,
+        "seconds": round(entry.seconds, 3),
+        "made_from": sources(entry.step, entries),
+    }
+
+
+def sources(step: str, known: Mapping[str, Entry]) -> list[str]:
+    """The steps whose results `step` read."""
+    sweeps = sorted(name for name in known if name.startswith("sweep-"))
+    conversions = sorted(name for name in known if name.startswith("conversion-"))
+    above = {
+        "benchmark-trials": sweeps,
+        "selection": [*sweeps, "benchmark-trials"],
+        "training": ["selection"],
+        "benchmark-final": ["training", *conversions],
+    }
+    return above.get(step, ["training"] if step in conversions else [])

@@ -1,0 +1,124 @@
+"""Keeps what was logged as an artifact, by its sha256, so that the stage may change or remove its file afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nertrail.records import Artifact
+from nertrail.tracking.protocol import Rejected
+from nertrail.tracking.redaction import redact_bytes
+
+_LINK_BYTES = 16_000_000  # smaller files are copied: a copy cannot change when the stage writes into its file again
+_TEXT_BYTES = 1_000_000
+
+
+def store(blobs: Path, artifact: Artifact) -> dict[str, Any]:
+    """Keep a file or folder and describe it: {"name", "folder", "files": [{"path", "sha256", "size", "at"?}]}.
+
+    `at` is where a referenced file lies; the others lie in `blobs`.
+
+    Raises:
+        OSError: it cannot be read, or not be written.
+    """
+    name = _safe(artifact.name)
+    if artifact.path.is_dir():
+        files = [_entry(blobs, path, relative, artifact.reference) for relative, path in _walk(artifact.path)]
+        return {"name": name, "folder": True, "files": files}
+    return {"name": name, "folder": False, "files": [_entry(blobs, artifact.path, "", artifact.reference)]}
+
+
+def stage(blobs: Path, described: Mapping[str, Any], folder: Path) -> Artifact:
+    """Lay an artifact out below `folder`, every file under its own name, as links to what was kept.
+
+    Raises:
+        Rejected: a file is gone, or is not what it was when it was logged.
+    """
+    root = folder / PurePosixPath(described["name"]).name
+    for entry in described["files"]:
+        target = root / entry["path"] if described["folder"] else root
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(_verified(blobs, entry))
+    if described["folder"]:
+        root.mkdir(exist_ok=True)
+    return Artifact(root, described["name"])
+
+
+def _safe(name: str) -> str:
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
+    return "/".join(parts) or "artifact"
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _entry(blobs: Path, path: Path, relative: str, reference: bool) -> dict[str, Any]:
+    if reference:
+        path = path.resolve()
+        return {"path": relative, "sha256": digest(path), "size": path.stat().st_size, "at": str(path)}
+    if path.stat().st_size <= _TEXT_BYTES:
+        content = redact_bytes(path.name, path.read_bytes())
+        return {"path": relative, "sha256": _keep_bytes(blobs, content), "size": len(content)}
+    return {"path": relative, "sha256": _keep_file(blobs, path), "size": path.stat().st_size}
+
+
+def _keep_bytes(blobs: Path, content: bytes) -> str:
+    sha = hashlib.sha256(content).hexdigest()
+    if not (blobs / sha).exists():
+        draft = _draft(blobs)
+        draft.write_bytes(content)
+        _publish(draft, blobs / sha)
+    return sha
+
+
+def _keep_file(blobs: Path, path: Path) -> str:
+    draft = _draft(blobs)
+    if path.stat().st_size < _LINK_BYTES or not _linked(path, draft):
+        shutil.copyfile(path, draft)
+    sha = digest(draft)
+    _publish(draft, blobs / sha)
+    return sha
+
+
+def _linked(path: Path, draft: Path) -> bool:
+    try:
+        os.link(path.resolve(), draft)
+    except OSError:  # another file system, or one without hard links
+        return False
+    return True
+
+
+def _draft(blobs: Path) -> Path:
+    blobs.mkdir(parents=True, exist_ok=True)
+    return blobs / f".draft-{uuid.uuid4().hex}"
+
+
+def _publish(draft: Path, target: Path) -> None:
+    """On disk before its name is: a blob that has its name is whole."""
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(target)
+    draft.unlink(missing_ok=True)  # rename does nothing where both names are links to one file
+
+
+def digest(path: Path) -> str:
+    """The file's sha256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verified(blobs: Path, entry: Mapping[str, Any]) -> Path:
+    path = Path(entry["at"]) if "at" in entry else (blobs / entry["sha256"]).resolve()
+    if not path.is_file():
+        raise Rejected(f"{path} is gone")
+    if path.stat().st_size != entry["size"] or digest(path) != entry["sha256"]:
+        raise Rejected(f"{path} is not what it was when it was logged")
+    return path

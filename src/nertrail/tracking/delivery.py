@@ -1,0 +1,250 @@
+"""Delivers a journal to a destination: in order, in batches, each event until it is acknowledged or refused."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nertrail.records import RunRecord, RunRef, Value
+from nertrail.tracking import blobs, events, segments
+from nertrail.tracking.events import Event
+from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Rejected, record_points
+from nertrail.tracking.state import Parked, Progress, RunState, add_rejected, save_progress
+
+_SEARCH_AGAIN_SECONDS = 15.0
+
+
+@dataclass
+class _Batch:
+    """What one run gets in one call."""
+
+    params: dict[str, Value] = field(default_factory=dict)
+    tags: dict[str, Value] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    at_ms: int = 0
+    datasets: tuple[Any, ...] = ()
+
+    def takes(self, params: Mapping[str, Value]) -> bool:
+        """A param that comes twice with two values needs two calls, so that the second is seen to differ."""
+        return all(self.params.get(key, value) == value for key, value in params.items())
+
+
+class Delivery:
+    """One pass after another over the journal. `Unreachable` ends a pass; the next repeats what was not acknowledged."""
+
+    def __init__(self, journal: Path, destination: Destination, folder: Path, progress: Progress) -> None:
+        self.journal, self.destination, self.folder, self.progress = journal, destination, folder, progress
+        self.living: set[str] = set()
+        self._batches: dict[str, _Batch] = {}
+        self._refused: list[dict[str, Any]] = []
+        self._searched: dict[str, float] = {}
+        self._place = ""
+
+    def drain(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Deliver all that is there.
+
+        Raises:
+            Unreachable: the server does not answer; what is acknowledged is noted.
+        """
+        self._batches.clear()
+        self._refused.clear()
+        writers = segments.writers(self.journal)
+        # Looked up before reading: what a writer that is dead now has written is all there is of it.
+        self.living = {writer.name for writer in writers if segments.writer_lives(writer)}
+        while not stop() and any([self._chunk_of(writer) for writer in writers]):
+            pass
+        self._settle(writers, stop)
+
+    def _settle(self, writers: list[Path], stop: Callable[[], bool]) -> None:
+        """What is left when nothing moves any more: events without a run, held values, runs without a writer."""
+        if stop():
+            return
+        if any([self._chunk_of(writer, without_run=True) for writer in writers]):
+            self.drain(stop)
+            return
+        self._unpark()
+        self._close_orphans()
+        self._acknowledge()
+
+    def _chunk_of(self, writer: Path, *, without_run: bool = False) -> bool:
+        """Deliver the writer's next chunk; True if that got it further."""
+        parts = segments.segments(writer)
+        for segment in parts:
+            name = f"{writer.name}/{segment.name}"
+            offset = self.progress.offsets.get(name, 0)
+            if offset >= segment.stat().st_size:
+                continue
+            complete = writer.name not in self.living or segment != parts[-1]
+            chunk = segments.read(segment, offset, complete=complete)
+            reached = self._deliver(writer.name, name, chunk, without_run)
+            if reached > offset:
+                self.progress.offsets[name] = reached
+                self._acknowledge()
+            return reached > offset
+        return False
+
+    def _deliver(self, writer: str, name: str, chunk: segments.Chunk, without_run: bool) -> int:
+        """Deliver a chunk and give the offset up to which it is done."""
+        count, reached = 0, self.progress.offsets.get(name, 0)
+        for event, end in chunk.events:
+            self._place = f"{name}:{end}"
+            if not self._known(event):
+                if not without_run or count:
+                    self._flush_all()
+                    self.progress.delivered += count
+                    return reached
+                self._refuse("its run was never started in this journal", event)
+            elif event["op"] != "header":
+                self._note(writer, event)
+                self._apply(event)
+            count, reached = count + (event["op"] != "header"), end
+        self._flush_all()
+        self.progress.delivered += count
+        if chunk.damage:
+            self.progress.damage[name] = chunk.damage
+            self.progress.lost += chunk.lost_lines
+        return chunk.offset
+
+    def _known(self, event: Event) -> bool:
+        return event["op"] in ("header", "start") or event["run"] in self.progress.runs
+
+    def _note(self, writer: str, event: Event) -> None:
+        run = self.progress.runs.setdefault(event["run"], RunState())
+        run.last_ms = max(run.last_ms, events.event_time(event))
+        run.events += 1
+        if writer not in run.writers:
+            run.writers.append(writer)
+
+    def _apply(self, event: Event) -> None:
+        apply = {"start": self._start, "log": self._log, "metrics": self._metrics, "end": self._end}
+        apply[event["op"]](event)
+
+    def _start(self, event: Event) -> None:
+        uid = event["run"]
+        self._flush(uid)
+        start = events.run_start(event)
+        start = replace(start, tags=self._resolved(uid, "tags", start.tags, start.start_ms))
+        self._try(event, self.destination.start, start)
+        run = self.progress.runs[uid]
+        run.run_id = self.destination.run_id(uid) or ""
+        run.name, run.stage, run.status = start.name, str(start.tags.get("pipeline.stage", "")), RUNNING
+
+    def _log(self, event: Event) -> None:
+        uid, at_ms, record = event["run"], event["t"], events.log_record(event)
+        params = self._resolved(uid, "params", record.params, at_ms)
+        if not self._batches.setdefault(uid, _Batch()).takes(params):
+            self._flush(uid)
+        batch = self._batches.setdefault(uid, _Batch())
+        batch.params.update(params)
+        batch.tags.update(self._resolved(uid, "tags", record.tags, at_ms))
+        batch.points.extend(record_points(record, at_ms))
+        batch.datasets += record.datasets
+        batch.at_ms = at_ms
+        for described in event.get("artifacts", ()):
+            self._flush(uid)
+            self._try(event, self._upload, uid, described, at_ms)
+
+    def _metrics(self, event: Event) -> None:
+        self._batches.setdefault(event["run"], _Batch()).points.extend(events.event_points(event))
+
+    def _end(self, event: Event) -> None:
+        self._flush(event["run"])
+        self._try(event, self.destination.end, event["run"], event["status"], event["t"])
+        self.progress.runs[event["run"]].status = event["status"]
+
+    def _upload(self, uid: str, described: Mapping[str, Any], at_ms: int) -> None:
+        with tempfile.TemporaryDirectory(prefix="nertrail-") as folder:
+            artifact = blobs.stage(self.journal / "blobs", described, Path(folder))
+            self.destination.log(uid, RunRecord(artifacts=(artifact,)), at_ms)
+
+    def _flush(self, uid: str) -> None:
+        batch = self._batches.pop(uid, None)
+        if batch is None:
+            return
+        record = RunRecord(params=batch.params, tags=batch.tags, datasets=batch.datasets)
+        if batch.params or batch.tags or batch.datasets:
+            self._try(events.log_event(uid, record, (), batch.at_ms), self.destination.log, uid, record, batch.at_ms)
+        if batch.points:
+            points = batch.points
+            self._try(events.metrics_event(uid, points), self.destination.log_metrics, uid, points)
+
+    def _flush_all(self) -> None:
+        for uid in list(self._batches):
+            self._flush(uid)
+
+    def _try(self, event: Event, verb: Callable[..., None], *args: Any) -> None:
+        """Call a verb; what the server refuses is set aside and the rest goes on."""
+        try:
+            verb(*args)
+        except Rejected as error:
+            self._refuse(str(error), event)
+
+    def _refuse(self, why: str, event: Event) -> None:
+        self._refused.append({"at": time.time(), "place": self._place, "why": why, "event": event})
+
+    def _acknowledge(self) -> None:
+        if self._refused:
+            add_rejected(self.folder, self._refused)
+            self.progress.rejected += len(self._refused)
+            self._refused.clear()
+        save_progress(self.folder, self.progress)
+
+    def _resolved(self, uid: str, kind: str, values: Mapping[str, Value], at_ms: int) -> dict[str, Value]:
+        """The values with run ids for references; those whose run is not there yet are parked."""
+        done: dict[str, Value] = {}
+        for key, value in values.items():
+            uids = _uids(value)
+            ids = self._run_ids(uids) if uids else None
+            if uids and ids is None:
+                self._park(Parked(uid, kind, key, uids, at_ms))
+            else:
+                done[key] = ids if uids else value
+        return done
+
+    def _park(self, entry: Parked) -> None:
+        same = [old for old in self.progress.parked if (old.run, old.kind, old.key) == (entry.run, entry.kind, entry.key)]
+        for old in same:
+            self.progress.parked.remove(old)
+        self.progress.parked.append(entry)
+
+    def _unpark(self) -> None:
+        for entry in list(self.progress.parked):
+            ids = self._run_ids(entry.uids)
+            if ids is not None and entry.run in self.progress.runs:
+                values: dict[str, Value] = {entry.key: ids}
+                record = RunRecord(params=values) if entry.kind == "params" else RunRecord(tags=values)
+                event = events.log_event(entry.run, record, (), entry.at_ms)
+                self._try(event, self.destination.log, entry.run, record, entry.at_ms)
+                self.progress.parked.remove(entry)
+
+    def _run_ids(self, uids: list[str]) -> str | None:
+        """The runs' ids at the destination, comma-separated; None while one of them is not there."""
+        ids = [self._run_id(uid) for uid in uids]
+        return ",".join(found for found in ids if found) if all(ids) else None
+
+    def _run_id(self, uid: str) -> str | None:
+        known = self.progress.runs.get(uid)
+        if known is not None:
+            return known.run_id or None
+        if time.monotonic() < self._searched.get(uid, 0.0):
+            return None
+        self._searched[uid] = time.monotonic() + _SEARCH_AGAIN_SECONDS
+        return self.destination.run_id(uid)
+
+    def _close_orphans(self) -> None:
+        """Close the runs whose every writer is dead, with the time of their last event."""
+        for uid, run in self.progress.runs.items():
+            if run.status == RUNNING and run.run_id and self.living.isdisjoint(run.writers):
+                self._place = "orphan"
+                self._try(events.end_event(uid, KILLED, run.last_ms), self.destination.end, uid, KILLED, run.last_ms)
+                run.status = KILLED
+
+
+def _uids(value: Value) -> list[str]:
+    if isinstance(value, RunRef):
+        return [value.uid]
+    return [ref.uid for ref in value] if isinstance(value, tuple) else []

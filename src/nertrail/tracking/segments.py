@@ -1,0 +1,106 @@
+"""Reads what writers have written: whole lines from an offset on, never half of one, never past damage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nertrail.tracking.events import SCHEMA, BadLine, Event, decode
+from nertrail.tracking.liveness import is_alive
+
+CHUNK_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Events of one segment with the offset behind each. `damage` says why nothing behind the last one can be read."""
+
+    events: tuple[tuple[Event, int], ...]
+    offset: int
+    damage: str = ""
+    lost_lines: int = 0
+
+
+def writers(journal: Path) -> list[Path]:
+    """The writers' folders, the oldest first."""
+    if not journal.is_dir():
+        return []
+    return sorted(path for path in journal.iterdir() if (path / "000001.jnl").exists())
+
+
+def segments(writer: Path) -> list[Path]:
+    """A writer's segments in order."""
+    return sorted(writer.glob("*.jnl"))
+
+
+def writer_lives(writer: Path) -> bool:
+    """Whether the process behind the folder lives. One that has not finished its first line is just beginning."""
+    first = writer / "000001.jnl"
+    header = _header(first)
+    return is_alive(first, header) if header else is_alive(first, {"flock": True})
+
+
+def read(segment: Path, offset: int, *, complete: bool, limit: int = CHUNK_BYTES) -> Chunk:
+    """The events from `offset` on, up to about `limit` bytes.
+
+    `complete`: nobody will write to this segment any more, so half a line at its end is one that was torn.
+    """
+    with segment.open("rb") as file:
+        file.seek(offset)
+        content = file.read(limit)
+        if b"\n" not in content:
+            content += file.readline()  # a line longer than the limit
+        at_end = file.tell() == os.fstat(file.fileno()).st_size
+    found: list[tuple[Event, int]] = []
+    for line, end in _lines(content, offset):
+        event, damage = _parse(line)
+        if event is None:
+            return _damaged(segment, found, offset, damage)
+        found.append((event, end))
+        offset = end
+    torn = len(content) > 0 and not content.endswith(b"\n")
+    if complete and at_end and torn:
+        return Chunk(tuple(found), segment.stat().st_size)
+    return Chunk(tuple(found), offset)
+
+
+def unread(segment: Path, offset: int) -> int:
+    """How many whole lines lie behind the offset."""
+    if segment.stat().st_size <= offset:
+        return 0
+    with segment.open("rb") as file:
+        file.seek(offset)
+        lines = sum(1 for line in file if line.endswith(b"\n"))
+    return lines - 1 if offset == 0 and lines else lines  # the header is no record
+
+
+def _lines(content: bytes, offset: int) -> Iterator[tuple[bytes, int]]:
+    for line in content.split(b"\n")[:-1]:
+        offset += len(line) + 1
+        yield line, offset
+
+
+def _parse(line: bytes) -> tuple[Event | None, str]:
+    try:
+        event = decode(line)
+    except (BadLine, ValueError):
+        return None, "a line is damaged"
+    if event.get("op") == "header" and event["schema"] > SCHEMA:
+        return None, f"written by a newer nertrail (schema {event['schema']})"
+    return event, ""
+
+
+def _damaged(segment: Path, found: list[tuple[Event, int]], offset: int, damage: str) -> Chunk:
+    """Whole lines behind a damaged one make it damage; a damaged last line was torn, which loses nothing known."""
+    lost = unread(segment, offset) if offset else unread(segment, 0) + 1
+    return Chunk(tuple(found), segment.stat().st_size, damage if lost > 1 or "newer" in damage else "", lost)
+
+
+def _header(segment: Path) -> dict[str, Any] | None:
+    with segment.open("rb") as file:
+        line = file.readline()
+    event, _ = _parse(line) if line.endswith(b"\n") else (None, "")
+    return event

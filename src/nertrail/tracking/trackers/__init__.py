@@ -1,0 +1,1 @@
+"""One tracker per stage; the public door is `nertrail.tracking.mlflow_tracker`."""
