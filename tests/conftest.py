@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import tiny
+
+pytest_plugins = ["tracking_fixtures"]  # a real MLflow server and real stores
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from matplotlib import image
+
 from nertrail import plots
 
-TRIALS = [
+TRIALS: list[plots.Row] = [
     {"number": 0, "value": 0.7, "state": "COMPLETE"},
     {"number": 1, "value": None, "state": "FAIL"},
     {"number": 3, "value": 0.6, "state": "COMPLETE"},

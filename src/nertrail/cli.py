@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -45,6 +46,8 @@ ParentRun = Annotated[
 
 def main() -> None:
     """The console script. Ctrl-C exits with 130, SIGTERM with 143; open runs end KILLED either way."""
+    # OpenMP's threads otherwise spin while they wait; with busy neighbours that cost four times the CPU (measured)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     app()

@@ -139,12 +139,15 @@ def _assign(tree: Any, path: Sequence[str], value: Any, place: str) -> Any:
     raise ConfigError(f"{head!r} lies below a plain value", place=place, remedy="name a key of a section")
 
 
-def build(kind: type[M], tree: Mapping[str, Any], place: str, text: str | None = None) -> M:
+def build(
+    kind: type[M], tree: Mapping[str, Any], place: str, text: str | None = None, overridden: Iterable[str] = ()
+) -> M:
     """`tree` as a validated, frozen `kind`.
 
     Args:
         place: the file that `tree` came from, for messages.
         text: that file's text; with it messages name the line.
+        overridden: assignments laid over the file; a mistake in one is told as theirs.
 
     Raises:
         ConfigError: names file, line, key, what was found and the nearest known key.
@@ -154,12 +157,19 @@ def build(kind: type[M], tree: Mapping[str, Any], place: str, text: str | None =
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key: Key = _without_tags(tuple(first["loc"]), tree)
-        line = line_of(text, key) if text else None
         raise ConfigError(
             f"{_dotted(key)}: {_problem(first)}",
-            place=f"{place}:{line}" if line else place,
+            place=_place(key, place, text, overridden),
             remedy=_remedy(kind, key, first),
         ) from None
+
+
+def _place(key: Key, place: str, text: str | None, overridden: Iterable[str]) -> str:
+    names = (assignment.partition("=")[0].strip() for assignment in overridden)
+    if any(_dotted(key) == name or _dotted(key).startswith(f"{name}.") for name in names):
+        return "--set"
+    line = line_of(text, key) if text else None
+    return f"{place}:{line}" if line else place
 
 
 def _without_tags(key: Key, tree: Any) -> Key:

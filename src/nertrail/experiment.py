@@ -82,7 +82,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     tree = read_yaml(path)
     _check_mlflow(tree, path)
     tree = override(_with_mlflow(tree, path), overrides)
-    return build(Experiment, tree, str(path), path.read_text(encoding="utf-8"))
+    return build(Experiment, tree, str(path), path.read_text(encoding="utf-8"), overrides)
 
 
 def _with_mlflow(tree: Mapping[str, Any], path: Path) -> dict[str, Any]:

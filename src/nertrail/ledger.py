@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import uuid
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -23,7 +24,7 @@ State = Literal["open", "done", "failed"]
 class Entry(Model):
     """One step: `uids` names its MLflow runs, `superseded` those of an earlier version of it.
 
-    `identity` is the fingerprint of what its working files hold for; while it stays, they are worked on further.
+    `began` is seconds since the epoch. `identity` is the fingerprint of what its working files hold for; while it stays, they are worked on further.
     """
 
     step: str
@@ -32,6 +33,7 @@ class Entry(Model):
     state: State
     uids: dict[str, str]
     superseded: dict[str, str] = {}
+    began: float = 0.0
     seconds: float = 0.0
     result: Any = None
 
@@ -55,7 +57,7 @@ class Ledger:
         """All steps, in the order in which they began."""
         paths = [path for path in self._folder.glob("*.json") if not path.name.startswith(".")]
         found = (Entry.model_validate(read_json(path)) for path in paths)
-        return sorted(found, key=lambda entry: entry.step)
+        return sorted(found, key=lambda entry: (entry.began, entry.step))
 
     def is_done(self, step: str, fingerprint: str) -> bool:
         """Whether the step's result can be taken as it is."""
@@ -72,6 +74,7 @@ class Ledger:
             fingerprint=fingerprint,
             identity=identity or fingerprint,
             state="open",
+            began=time.time(),
             uids={name: uuid.uuid4().hex for name in runs},
             superseded=known.uids if known else {},
         )

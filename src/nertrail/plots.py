@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 _INK, _QUIET, _ACCENT, _WARM = "#1f2933", "#9aa5b1", "#2166ac", "#b2182b"
 _STYLES = {"COMPLETE": ("completed", _ACCENT, "o"), "PRUNED": ("pruned", _QUIET, "v")}
 _LINES = (("mean_ms", "-", 2.0), ("p50_ms", ":", 1.2), ("p95_ms", "--", 1.2))
-_MAX_CELLS = 30  # of a confusion matrix, per side: above it, digits no longer fit
+_MAX_CELLS = 24  # of a confusion matrix, per side: above it, digits no longer fit
 
 
 def optimization_history(trials: Sequence[Row], path: Path, metric: str = "objective", goal: str = "maximize") -> Path:
@@ -83,7 +83,7 @@ def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], path: Path) -> 
     names = _confusion_names(confusion)
     counts = [[confusion.get(gold, {}).get(found, 0) for found in names] for gold in names]
     shares = [[count / (sum(row) or 1) for count in row] for row in counts]
-    side = max(4.8, 1.8 + 0.62 * len(names))
+    side = min(16.0, max(4.8, 1.8 + 0.62 * len(names)))
     with _figure(path, width=side + 0.8, height=side) as figure:
         axes = figure.add_subplot()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

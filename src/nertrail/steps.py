@@ -67,8 +67,6 @@ class Steps:
         config = self.experiment.sweep
         extendable = config.model_dump(mode="json", exclude={"max_trials", "timeout_minutes"})
         base = [extendable, self._hyperparameters(), self._look(), backbone.model_dump(mode="json")]
-        if config.is_random_search():
-            self.announce(f"sweep {backbone.name}: {config.max_trials} trials are random search, no sampler learns yet")
         folder = self.run_dir / "checkpoints" / f"sweep-{backbone.name}"
         return self._step(
             f"sweep-{backbone.name}",
@@ -87,6 +85,7 @@ class Steps:
             ),
             identity=fingerprint(base),
             folder=folder,
+            note=f" ({config.max_trials} trials are random search)" if config.is_random_search() else "",
         )
 
     def known_sweeps(self) -> list[SweepResult]:
@@ -254,6 +253,7 @@ class Steps:
         identity: str = "",
         folder: Path | None = None,
         runs: Sequence[str] = ("",),
+        note: str = "",
     ) -> R:
         """The step's result: taken from the ledger where nothing changed, else made by `work`."""
         shape: pydantic.TypeAdapter[R] = pydantic.TypeAdapter(kind)
@@ -264,7 +264,7 @@ class Steps:
             return result
         entry = self.ledger.begin(step, mark, identity, runs)
         self._make_room(known, entry, folder, forced(step, self.force))
-        self.announce(f"{step}: {'continues' if known == entry else 'starts'}")
+        self.announce(f"{step}: {'continues' if known == entry else 'starts'}{note}")
         began = time.monotonic()
         try:
             result = work(entry)

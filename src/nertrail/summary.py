@@ -53,7 +53,7 @@ def _training(result: TrainingResult) -> str:
 
 def _conversion(result: ConversionResult) -> str:
     size = f"{result.onnx_bytes / 1e6:.1f} MB"
-    return size if result.f1_drop is None else f"{size}, micro-f1-span {-result.f1_drop:+.4f} against PyTorch"
+    return size if result.f1_drop is None else f"{size}, micro-f1-span {0.0 - result.f1_drop:+.4f} against PyTorch"
 
 
 _NUMBERS: Mapping[type, Callable[[Any], str]] = {

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import itertools
 import string
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+import tiny
 from nertrail.errors import ConfigError
 from nertrail.ner.evaluation import evaluate
 from nertrail.ner.labels import LabelSet
@@ -41,7 +42,9 @@ def tokens(*words: str) -> Document:
 
 
 # Letters, marks, blanks of all kinds, characters without a piece, and some of more than one code unit
-TEXTS = st.text(st.sampled_from([*string.ascii_letters[:30], *" .,-\n\t\u00a0\u200b\ufe0f\u0301\u0085ß語𝔄🙂\ue0d8"]), max_size=80)
+TEXTS = st.text(
+    st.sampled_from([*string.ascii_letters[:30], *" .,-\n\t\u00a0\u200b\ufe0f\u0301\u0085ß語𝔄🙂\ue0d8"]), max_size=80
+)
 
 
 class TestWords:
@@ -122,6 +125,8 @@ class TestWindows:
         assert window.words == (0, 2)
         sure = [np.eye(7)[[5, 5]] * 9]
         assert predictions(encoded, sure)[1] == [[5, 0, 5]]
+        silent = merge(encoded, sure)[0][1]
+        assert silent[0] > silent[1:].max()
 
     def test_text_without_any_piece(self, tokenizer: Tokenizer) -> None:
         encoded = encode([Document("a", "", ()), tokens("\u200b"), Document("b", " \n", ())], tokenizer, LABELS)
@@ -132,13 +137,15 @@ class TestWindows:
     def test_overlap_is_the_stride_and_specials_surround(self, tokenizer: Tokenizer) -> None:
         encoded = encode([Document("a", "a b c d e f g h i j k l m n", ())], tokenizer, LABELS, SMALL)
         bodies = [window.input_ids[1:-1] for window in encoded.windows]
-        assert all(before[-3:] == after[:3] for before, after in zip(bodies, bodies[1:], strict=False))
+        assert all(before[-3:] == after[:3] for before, after in itertools.pairwise(bodies))
         assert [len(body) for body in bodies] == [8, 8, 4]
         ends = {(window.input_ids[0], window.input_ids[-1]) for window in encoded.windows}
         assert ends == {(tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]"))}
 
     def test_no_window_that_says_nothing_new(self, tokenizer: Tokenizer) -> None:
-        counts = [len(encode([Document("a", "a " * n, ())], tokenizer, LABELS, SMALL).windows) for n in (1, 3, 8, 9, 13, 14)]
+        counts = [
+            len(encode([Document("a", "a " * n, ())], tokenizer, LABELS, SMALL).windows) for n in (1, 3, 8, 9, 13, 14)
+        ]
         assert counts == [1, 1, 1, 2, 2, 3]
 
     def test_a_word_speaks_from_where_it_is_farthest_from_a_cut(self, tokenizer: Tokenizer) -> None:
@@ -152,7 +159,9 @@ class TestWindows:
         encoded = encode([Document("a", "a b c d e f xyxy g h", ())], tokenizer, LABELS, SMALL)
         margins = [dict(zip(window.words, window.margin, strict=True)).get(6) for window in encoded.windows]
         assert margins[0] == -2
-        assert merge(encoded, [np.full((len(w.first), 7), float(n)) for n, w in enumerate(encoded.windows)])[0][6, 0] == 1
+        assert (
+            merge(encoded, [np.full((len(w.first), 7), float(n)) for n, w in enumerate(encoded.windows)])[0][6, 0] == 1
+        )
 
     def test_training_labels_lie_on_first_pieces_only(self, tokenizer: Tokenizer) -> None:
         document = Document("a", "Baker lives", (Span(0, 5, "PER"),))  # bak ##er lives
@@ -174,7 +183,9 @@ class TestWindows:
     def test_unknown_share(self, tokenizer: Tokenizer) -> None:
         assert encode([Document("a", "anna 語 語 a", ())], tokenizer, LABELS).unk_share == 0.5
 
-    @pytest.mark.parametrize(("length", "stride", "words"), [(10, 10, "pretokenizer"), (10, -1, "whitespace"), (8, 2, "x")])
+    @pytest.mark.parametrize(
+        ("length", "stride", "words"), [(10, 10, "pretokenizer"), (10, -1, "whitespace"), (8, 2, "x")]
+    )
     def test_bad_settings(self, length: int, stride: int, words: str) -> None:
         with pytest.raises(ConfigError):
             WindowSettings(length, stride, words)

@@ -140,9 +140,10 @@ def _entities(rows: Sequence[Row], begins: Counter[str]) -> list[Entity]:
     for index, row in enumerate(rows):
         match = TAG.fullmatch(row.tag)
         prefix, label = match.groups() if match else (OUTSIDE, None)
-        if label is not None and (prefix in "BSU" or label != open_):
+        begin = prefix in "BSU"
+        if label is not None and (begin or label != open_):
             found.append(Entity(index, index + 1, label))
-            begins["inside" if prefix in "IELM" else "begin"] += prefix in "IELM" or label != before
+            begins["begin" if begin else "inside"] += label != before or not begin
         elif label is not None:
             found[-1] = found[-1]._replace(stop=index + 1)
         open_, before = (None if prefix in "ESLU" else label), label

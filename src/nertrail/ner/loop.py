@@ -177,7 +177,7 @@ def arguments(settings: FitSettings, precision: str, folder: Path, keep_resume: 
         lr_scheduler_type="linear",
         max_grad_norm=settings.max_grad_norm,
         train_sampling_strategy=SAMPLING[settings.batching],
-        seed=settings.seed,
+        seed=settings.seed,  # of python, numpy and torch, set by the Trainer's constructor
         data_seed=settings.seed,
         bf16=precision == "bf16",
         use_cpu=not cuda,

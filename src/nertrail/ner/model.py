@@ -97,10 +97,12 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
         return plain(read_tokenizer(source))
     with quiet(), _as_model_error(backbone):
         tokenizer = AutoTokenizer.from_pretrained(source, revision=backbone.revision)
-    if not hasattr(tokenizer, "backend_tokenizer"):
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    # where the files are missing, transformers makes up a tokenizer that knows its special tokens only
+    if backend is None or backend.get_vocab_size() <= len(tokenizer.all_special_tokens):
         remedy = "choose a backbone with a tokenizer.json"
         raise ModelError("has no fast tokenizer", place=f"backbone {backbone.source}", remedy=remedy)
-    return plain(tokenizer.backend_tokenizer)
+    return plain(backend)
 
 
 def load_model(
@@ -122,8 +124,7 @@ def load_model(
         ModelError: unknown backbone, one without safetensors, or one whose weights don't fit its architecture.
     """
     source = _resolve(backbone.source)
-    with quiet(), _as_model_error(backbone), torch.random.fork_rng(enabled=True):
-        torch.manual_seed(seed)
+    with quiet(), _as_model_error(backbone), torch.random.fork_rng():
         config = AutoConfig.from_pretrained(source, revision=backbone.revision)
         _configure(config, backbone, labels, dropout)
         model, report = AutoModelForTokenClassification.from_pretrained(
@@ -137,6 +138,7 @@ def load_model(
             output_loading_info=True,
         )
     _check_loaded(model, report, backbone)
+    _renew(_head(model), getattr(model.config, "initializer_range", 0.02), seed)
     return model
 
 
@@ -145,8 +147,6 @@ def continue_model(
 ) -> PreTrainedModel:
     """The checkpoint's model for further training; labels it does not know get new rows in the head."""
     model = load_model(Backbone(start.backbone_name, str(start.path)), labels, dropout=dropout, seed=seed)
-    if labels == start.labels:
-        return model
     known = [(labels.index(name), start.labels.index(name)) for name in labels.names if name in start.labels.names]
     trained, head = _head(model_of(start)), _head(model)
     with torch.no_grad():
@@ -286,6 +286,13 @@ def _check_loaded(model: PreTrainedModel, report: dict[str, Any], backbone: Back
         found = f"{len(lost)} weights of the encoder are missing or of another shape, {lost[0]} the first"
         remedy = "choose a backbone whose weights fit its config.json"
         raise ModelError(found, place=f"backbone {backbone.source}", remedy=remedy)
+
+
+def _renew(head: torch.nn.Linear, spread: float, seed: int) -> None:
+    """A backbone that was fine-tuned before brings a head whose rows mean other labels, even where the sizes agree."""
+    with torch.no_grad():
+        head.weight.normal_(std=spread, generator=torch.Generator().manual_seed(seed))
+        head.bias.zero_()
 
 
 def _head(model: PreTrainedModel) -> torch.nn.Linear:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel
 
 from nertrail.errors import ConfigError, DataError, ModelError
 from nertrail.ner.checkpoint import Checkpoint, load_checkpoint
@@ -125,7 +125,6 @@ def fit(
     history = read_history(found, settings.metric)
     precision = precision_of(settings.precision)
     with quiet(), deterministic():
-        set_seed(settings.seed)
         model = _model(backbone, labels, settings, start)
         _check_length(model, train, validation)
         loop = Loop(

@@ -51,6 +51,7 @@ class DataConfig(Model):
     train: str | None = None
     validation: str | None = None
     test: str | None = None
+    token_column: int = 0
     tag_column: int | None = None
     label_map: Mapping[str, str | None] = {}
     types: tuple[str, ...] | None = None

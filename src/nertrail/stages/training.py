@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ModelError
-from nertrail.records import Artifact, DatasetInput, RunRecord, write_json
+from nertrail.records import Artifact, DatasetInput, RunRecord, read_json, write_json
 from nertrail.stages.environment import environment
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Prepared, Progress, quiet
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
@@ -122,6 +123,7 @@ def train_model(
         fitted = _fit(config, hyperparameters, inputs, prepared, folder / "fit", start, run, progress)
         result = _finish(config, hyperparameters, inputs, prepared, folder, start, fitted, run.uid)
         run.log(result.record())
+    shutil.rmtree(folder / "fit" / "resume", ignore_errors=True)
     return result
 
 
@@ -198,7 +200,7 @@ def _finish(
         **hyperparameters.model_dump(),
         "precision": fitted.precision,
         "score_precision": "fp32",
-        "dropout": fitted.dropout,
+        "dropout": _dropout(hyperparameters, fitted.checkpoint),
         "epochs": config.epochs,
         "backbone": prepared.backbone.name,
         "data_version": inputs.version,
@@ -227,6 +229,15 @@ def _finish(
         dataset_source=inputs.source,
         files=_write_files(folder, params, validation, test, fitted, prepared, inputs.show_texts),
     )
+
+
+def _dropout(hyperparameters: Hyperparameters, checkpoint: Checkpoint) -> float | None:
+    """The dropout that was trained with: the one asked for, else the backbone's own."""
+    if hyperparameters.dropout is not None:
+        return hyperparameters.dropout
+    config = read_json(checkpoint.path / "config.json")
+    own: float | None = config.get("hidden_dropout_prob", config.get("dropout"))
+    return own
 
 
 @dataclass(frozen=True)
@@ -295,7 +306,7 @@ def _write_files(
 def _document(scores: Scores) -> dict[str, Any]:
     return {
         **scores.metrics(),
-        "per_entity": {name: vars(entity) for name, entity in scores.per_entity.items()},
+        "per_entity": {name: entity._asdict() for name, entity in scores.per_entity.items()},
         "absent_types": list(scores.absent_types),
         "confusion": scores.confusion,
     }

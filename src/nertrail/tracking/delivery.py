@@ -7,21 +7,30 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nertrail.records import RunRecord, RunRef, Value
 from nertrail.tracking import blobs, events, segments
 from nertrail.tracking.events import Event
-from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Rejected, record_points
+from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Rejected, Unreachable, record_points
 from nertrail.tracking.state import Parked, Progress, RunState, add_rejected, save_progress
 
 _SEARCH_AGAIN_SECONDS = 15.0
+_SMALLEST_CHUNK_BYTES = 4_000
+
+
+class _Mark(NamedTuple):
+    """A place in a segment: the offset there, and how many records of the chunk lie before it."""
+
+    offset: int
+    records: int
 
 
 @dataclass
 class _Batch:
-    """What one run gets in one call."""
+    """What one run gets in one call. `mark` is the place before its first event."""
 
+    mark: _Mark
     params: dict[str, Value] = field(default_factory=dict)
     tags: dict[str, Value] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
@@ -34,7 +43,7 @@ class _Batch:
 
 
 class Delivery:
-    """One pass after another over the journal. `Unreachable` ends a pass; the next repeats what was not acknowledged."""
+    """One pass after another over the journal. `Unreachable` ends a pass; the next repeats what is not acknowledged."""
 
     def __init__(self, journal: Path, destination: Destination, folder: Path, progress: Progress) -> None:
         self.journal, self.destination, self.folder, self.progress = journal, destination, folder, progress
@@ -43,6 +52,8 @@ class Delivery:
         self._refused: list[dict[str, Any]] = []
         self._searched: dict[str, float] = {}
         self._place = ""
+        self._mark = _Mark(0, 0)
+        self._limit = segments.CHUNK_BYTES
 
     def drain(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Deliver all that is there.
@@ -63,7 +74,7 @@ class Delivery:
         """What is left when nothing moves any more: events without a run, held values, runs without a writer."""
         if stop():
             return
-        if any([self._chunk_of(writer, without_run=True) for writer in writers]):
+        if any(self._chunk_of(writer, without_run=True) for writer in writers):
             self.drain(stop)
             return
         self._unpark()
@@ -79,35 +90,48 @@ class Delivery:
             if offset >= segment.stat().st_size:
                 continue
             complete = writer.name not in self.living or segment != parts[-1]
-            chunk = segments.read(segment, offset, complete=complete)
-            reached = self._deliver(writer.name, name, chunk, without_run)
-            if reached > offset:
-                self.progress.offsets[name] = reached
-                self._acknowledge()
-            return reached > offset
+            chunk = segments.read(segment, offset, complete=complete, limit=self._limit)
+            self._mark = _Mark(offset, 0)
+            try:
+                whole = self._deliver(writer.name, name, chunk, without_run)
+            except Unreachable:
+                # What is whole is acknowledged, and less is tried next: a server that answers one call in ten is
+                # delivered to in the end.
+                self._limit = max(self._limit // 8, _SMALLEST_CHUNK_BYTES)
+                self._reach(name, min([self._mark, *(batch.mark for batch in self._batches.values())]))
+                raise
+            self._limit = min(self._limit * 2, segments.CHUNK_BYTES)
+            self._reach(name, _Mark(chunk.offset, self._mark.records) if whole else self._mark)
+            return self.progress.offsets[name] > offset
         return False
 
-    def _deliver(self, writer: str, name: str, chunk: segments.Chunk, without_run: bool) -> int:
-        """Deliver a chunk and give the offset up to which it is done."""
-        count, reached = 0, self.progress.offsets.get(name, 0)
+    def _reach(self, name: str, mark: _Mark) -> None:
+        """Acknowledge the segment up to the mark."""
+        self.progress.offsets[name] = mark.offset
+        self.progress.delivered += mark.records
+        self._acknowledge()
+
+    def _deliver(self, writer: str, name: str, chunk: segments.Chunk, without_run: bool) -> bool:
+        """Deliver a chunk; False if it holds an event whose run is yet to come, with the mark before that event."""
         for event, end in chunk.events:
             self._place = f"{name}:{end}"
-            if not self._known(event):
-                if not without_run or count:
-                    self._flush_all()
-                    self.progress.delivered += count
-                    return reached
-                self._refuse("its run was never started in this journal", event)
-            elif event["op"] != "header":
-                self._note(writer, event)
-                self._apply(event)
-            count, reached = count + (event["op"] != "header"), end
+            if not self._known(event) and not without_run:
+                self._flush_all()
+                return False
+            self._deliver_one(writer, event)
+            self._mark = _Mark(end, self._mark.records + (event["op"] != "header"))
         self._flush_all()
-        self.progress.delivered += count
         if chunk.damage:
             self.progress.damage[name] = chunk.damage
             self.progress.lost += chunk.lost_lines
-        return chunk.offset
+        return True
+
+    def _deliver_one(self, writer: str, event: Event) -> None:
+        if not self._known(event):
+            self._refuse("its run was never started in this journal", event)
+        elif event["op"] != "header":
+            self._note(writer, event)
+            self._apply(event)
 
     def _known(self, event: Event) -> bool:
         return event["op"] in ("header", "start") or event["run"] in self.progress.runs
@@ -136,9 +160,9 @@ class Delivery:
     def _log(self, event: Event) -> None:
         uid, at_ms, record = event["run"], event["t"], events.log_record(event)
         params = self._resolved(uid, "params", record.params, at_ms)
-        if not self._batches.setdefault(uid, _Batch()).takes(params):
+        if not self._batch(uid).takes(params):
             self._flush(uid)
-        batch = self._batches.setdefault(uid, _Batch())
+        batch = self._batch(uid)
         batch.params.update(params)
         batch.tags.update(self._resolved(uid, "tags", record.tags, at_ms))
         batch.points.extend(record_points(record, at_ms))
@@ -149,7 +173,11 @@ class Delivery:
             self._try(event, self._upload, uid, described, at_ms)
 
     def _metrics(self, event: Event) -> None:
-        self._batches.setdefault(event["run"], _Batch()).points.extend(events.event_points(event))
+        self._batch(event["run"]).points.extend(events.event_points(event))
+
+    def _batch(self, uid: str) -> _Batch:
+        """What is to be sent to the run; events since this mark are only sent with it."""
+        return self._batches.setdefault(uid, _Batch(self._mark))
 
     def _end(self, event: Event) -> None:
         self._flush(event["run"])
@@ -162,7 +190,8 @@ class Delivery:
             self.destination.log(uid, RunRecord(artifacts=(artifact,)), at_ms)
 
     def _flush(self, uid: str) -> None:
-        batch = self._batches.pop(uid, None)
+        """Send the run's batch, which counts as unsent until all of it is."""
+        batch = self._batches.get(uid)
         if batch is None:
             return
         record = RunRecord(params=batch.params, tags=batch.tags, datasets=batch.datasets)
@@ -171,6 +200,7 @@ class Delivery:
         if batch.points:
             points = batch.points
             self._try(events.metrics_event(uid, points), self.destination.log_metrics, uid, points)
+        del self._batches[uid]
 
     def _flush_all(self) -> None:
         for uid in list(self._batches):
@@ -206,7 +236,9 @@ class Delivery:
         return done
 
     def _park(self, entry: Parked) -> None:
-        same = [old for old in self.progress.parked if (old.run, old.kind, old.key) == (entry.run, entry.kind, entry.key)]
+        same = [
+            old for old in self.progress.parked if (old.run, old.kind, old.key) == (entry.run, entry.kind, entry.key)
+        ]
         for old in same:
             self.progress.parked.remove(old)
         self.progress.parked.append(entry)

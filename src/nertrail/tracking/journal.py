@@ -84,12 +84,12 @@ class Writer:
 
 
 class JournalBackend:
-    """Writes what a tracker is told to the run dir. Threads may share it; a forked child goes on in a file of its own."""
+    """Writes what a tracker is told to the run dir. Threads may share it; a forked child goes on in its own file."""
 
     def __init__(self, run_dir: Path) -> None:
         self.journal = run_dir / "journal"
         self.dropped = 0
-        self.watchers: list[Callable[[], None]] = []
+        self.watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
         self._lock = threading.Lock()
         self._writer: Writer | None = Writer(self.journal)
         self._next_watch = time.monotonic() + WATCH_SECONDS
@@ -146,8 +146,10 @@ class JournalBackend:
     def watch(self) -> None:
         """Look after delivery, as is done every few seconds while events come."""
         self._next_watch = time.monotonic() + WATCH_SECONDS
-        for watcher in self.watchers:
-            watcher()
+        for reference in self.watchers:
+            watcher = reference()
+            if watcher is not None:
+                watcher()
 
     def __del__(self) -> None:
         quietly(self.close)

@@ -52,6 +52,11 @@ class MemoryRun:
         """The last value of every metric."""
         return {point.key: point.value for point in self.points}
 
+    def add(self, points: Sequence[Point]) -> None:
+        """Add the points that are not there yet. NaN differs from itself, so points are compared as text."""
+        seen = {repr(point) for point in self.points}
+        self.points.extend(point for point in points if repr(point) not in seen)
+
 
 class MemoryBackend:
     """Keeps every run in `runs`, by uid, in the order in which they began."""
@@ -74,13 +79,11 @@ class MemoryBackend:
         run.datasets.extend(dataset for dataset in record.datasets if dataset not in run.datasets)
         for artifact in record.artifacts:
             run.artifacts.update(_files(artifact))
-        self.log_metrics(uid, record_points(record, at_ms))
+        run.add(record_points(record, at_ms))
 
     def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
-        """Add the points that are not there yet. NaN differs from itself, so points are compared as text."""
-        run = self._run(uid)
-        seen = {repr(point) for point in run.points}
-        run.points.extend(point for point in points if repr(point) not in seen)
+        """Add the points that are not there yet."""
+        self._run(uid).add(points)
 
     def end(self, uid: str, status: str, at_ms: int) -> None:
         """Close the run."""

@@ -211,7 +211,8 @@ def _mapping(config: Any) -> Mapping[str, Any]:
         return config
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return dataclasses.asdict(config)
-    return config.model_dump() if hasattr(config, "model_dump") else vars(config)
+    values: Mapping[str, Any] = config.model_dump() if hasattr(config, "model_dump") else vars(config)
+    return values
 
 
 def _leaves(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:

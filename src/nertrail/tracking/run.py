@@ -30,7 +30,7 @@ class Run:
         *,
         pipeline_uid: str,
         keeps: Callable[[str], bool] = bool,
-        run_id_of: Callable[[str], str | None] = lambda uid: None,
+        run_id_of: Callable[[str], str | None] | None = None,
     ) -> None:
         self.uid = uid
         self.pipeline_uid = pipeline_uid
@@ -45,7 +45,7 @@ class Run:
     @property
     def run_id(self) -> str | None:
         """The server's run id, None until the run is delivered."""
-        return quietly(self._run_id_of, self.uid)
+        return quietly(self._run_id_of, self.uid) if self._run_id_of else None
 
     def wait_run_id(self, timeout: float = 30.0) -> str | None:
         """The server's run id, waited for at most `timeout` seconds."""

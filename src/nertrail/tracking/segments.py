@@ -53,6 +53,8 @@ def read(segment: Path, offset: int, *, complete: bool, limit: int = CHUNK_BYTES
         content = file.read(limit)
         if b"\n" not in content:
             content += file.readline()  # a line longer than the limit
+        if not complete:
+            os.fsync(file.fileno())  # so that the stage need not: what a living writer wrote is on disk a second later
         at_end = file.tell() == os.fstat(file.fileno()).st_size
     found: list[tuple[Event, int]] = []
     for line, end in _lines(content, offset):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from nertrail.records import RunRecord, RunRef, Value
 from nertrail.tracking.boundary import quietly
+from nertrail.tracking.context import Context, inherited
 from nertrail.tracking.link import Link
 from nertrail.tracking.memory import NullBackend
 from nertrail.tracking.names import run_name as fill_name
@@ -31,6 +32,11 @@ class Tracker:
         run_dir: the folder whose `journal/` holds the records; default runs/<experiment name>.
         switches: the stage's switches, as an object or a mapping; an unknown one is a ConfigError.
         parent: the run that runs are nested under, where a start method is not told otherwise.
+        pipeline_uid: the uid of the pipeline run, where `parent` is a reference to another run than that.
+        linger_s: how long delivery goes on alone after the end of the program.
+
+    In a child process that was given `environment()` of its parent's tracker, the run dir, the server and the parent
+    are those of the parent process.
     """
 
     stage: ClassVar[str]
@@ -44,12 +50,17 @@ class Tracker:
         run_dir: str | Path | None = None,
         switches: Switches | Mapping[str, Any] | None = None,
         parent: Parent = None,
+        pipeline_uid: str | None = None,
+        linger_s: float = 30.0,
     ) -> None:
         self.switches = self.switches_type.parse(switches)
-        self._link: Link | None = None
-        if self.switches.enabled:
-            self._link = quietly(Link.open, experiment_name, tracking_uri, run_dir)
-        self._set(experiment_name, self._link.backend if self._link else NullBackend(), parent)
+        context = quietly(inherited) or Context()
+        place = run_dir or context.run_dir or Path("runs") / experiment_name
+        uri = tracking_uri or context.tracking_uri or None
+        self._link = quietly(Link.open, place, uri, linger_s) if self.switches.enabled else None
+        if parent is None and context.parent:
+            parent, pipeline_uid = RunRef(context.parent), pipeline_uid or context.pipeline
+        self._set(experiment_name, self._link.backend if self._link else NullBackend(), parent, pipeline_uid)
 
     @classmethod
     def over(
@@ -71,6 +82,13 @@ class Tracker:
         """A handle of a run that this run dir knows, without reopening it: to tag it, for instance."""
         return self._handle(uid, uid)
 
+    def environment(self, run: Run) -> dict[str, str]:
+        """Variables for a child process whose trackers are to record below `run`."""
+        if self._link is None:
+            return {}
+        place, uri = str(self._link.run_dir), self._link.launcher.uri
+        return Context(place, uri, run.uid, run.pipeline_uid).environment()
+
     def flush(self, timeout: float | None = None) -> Receipt:
         """Wait for delivery, at most `timeout` seconds (default 10), and say what is delivered and what is pending.
 
@@ -84,8 +102,8 @@ class Tracker:
         if self._link:
             quietly(self._link.close)
 
-    def _set(self, experiment: str, backend: Backend, parent: Parent) -> None:
-        self._experiment, self._backend, self._parent = experiment, backend, parent
+    def _set(self, experiment: str, backend: Backend, parent: Parent, pipeline_uid: str | None = None) -> None:
+        self._experiment, self._backend, self._parent, self._pipeline_uid = experiment, backend, parent, pipeline_uid
         self.run: Run | None = None
 
     def _start(
@@ -102,7 +120,7 @@ class Tracker:
         """Open a run, or open the run `uid` again, and give its handle, whatever happens."""
         uid = uid or uuid.uuid4().hex
         above = parent if parent is not None else self._parent
-        run = self._handle(uid, _pipeline_uid(above, uid), backend)
+        run = self._handle(uid, self._pipeline_uid or _pipeline_uid(above, uid), backend)
         quietly(self._announce, run, fill_name(name, uid), run_type, tags, above, backend or self._backend)
         if params:
             run.log(RunRecord(params=params))
@@ -122,7 +140,7 @@ class Tracker:
         backend.start(RunStart(run.uid, name, self._experiment, now_ms(), {**source_tags(), **base, **tags}))
 
     def _handle(self, uid: str, pipeline_uid: str, backend: Backend | None = None) -> Run:
-        run_id_of = self._link.run_id if self._link else lambda uid: None
+        run_id_of = self._link.run_id if self._link else None
         return Run(
             uid, backend or self._backend, pipeline_uid=pipeline_uid, keeps=self.switches.keeps, run_id_of=run_id_of
         )
@@ -141,7 +159,7 @@ class Tracker:
 
 
 def _pipeline_uid(parent: Parent, uid: str) -> str:
-    """The uid of the pipeline run above: a handle knows it, a reference is taken for it, otherwise the run is its own."""
+    """The pipeline run above: a handle knows it, a reference is taken for it, otherwise the run is its own."""
     if isinstance(parent, Run):
         return parent.pipeline_uid
     return parent.uid if isinstance(parent, RunRef) else uid

@@ -29,7 +29,7 @@ class MLflowConversionTracker(Tracker):
         uid: str | None = None,
         parent: Parent = None,
     ) -> Run:
-        """Open a conversion run. `conversion_type`: onnx_int8 or onnx_fp32; the source is a handle, a reference or a run id."""
+        """Open a conversion run. `conversion_type`: onnx_int8 or onnx_fp32; the source: handle, reference or id."""
         tags: dict[str, Value] = {"conversion_type": conversion_type, **names.source_run(source_training_run)}
         self.run = self._start(run_name, run_type="conversion", tags=tags, uid=uid, parent=parent)
         return self.run

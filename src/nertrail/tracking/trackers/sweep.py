@@ -36,7 +36,7 @@ class MLflowSweepTracker(Tracker):
         uid: str | None = None,
         parent: Parent = None,
     ) -> Run:
-        """Open a sweep run. `hpo_config` needs max_trials, a metric and a goal; the rest is about the study's storage."""
+        """Open a sweep run. `hpo_config` has max_trials, metric and goal; the rest is about the study's storage."""
         self.run = self._start(run_name, run_type="sweep", tags=_SWEEP_TAGS, uid=uid, parent=parent)
         self._log(
             lambda: RunRecord(

@@ -58,7 +58,7 @@ class MLflowTrainingTracker(Tracker):
         per_entity_metrics: Mapping[str, Any] | None = None,
         step: int | None = None,
     ) -> None:
-        """Record metrics: at a step where one is given, otherwise those of the best checkpoint, with the types' scores."""
+        """Record metrics at a step where one is given, otherwise those of the best checkpoint, with the types'."""
         run = self.run
         if step is not None and run is not None:
             run.log_metrics(metrics, step=step)

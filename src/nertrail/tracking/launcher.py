@@ -1,0 +1,119 @@
+"""The writer's side of delivery: starts the uploader, sees that it lives, and tells the user when it cannot deliver."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nertrail
+from nertrail.tracking.destination import name_destination, resolve, sqlite_path, state_folder
+from nertrail.tracking.liveness import is_locked
+from nertrail.tracking.redaction import without_password
+from nertrail.tracking.state import Health, load_health, save_health
+
+MODES = ("off", "inline", "process")
+_STARTS_PER_MINUTE = 3
+_log = logging.getLogger(__name__)
+
+
+def mode() -> str:
+    """NERTRAIL_UPLOADER: `process` (default), `inline` (deliver inside `flush`), or `off` (only write the journal)."""
+    wanted = os.environ.get("NERTRAIL_UPLOADER", "process")
+    return wanted if wanted in MODES else "process"
+
+
+class Launcher:
+    """Looks after the uploader of one run dir and destination."""
+
+    def __init__(self, run_dir: Path, uri: str, linger_s: float = 30.0) -> None:
+        self.run_dir, self.uri, self.linger_s = run_dir, uri, linger_s
+        self.folder = state_folder(run_dir, uri)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started: list[float] = []
+        self._warned = 0
+        name_destination(run_dir, uri)
+
+    def look(self) -> None:
+        """Start the uploader if none lives, and warn once per outage."""
+        if mode() == "process" and self._wanted():
+            self._start()
+        self._warn()
+
+    def _wanted(self) -> bool:
+        """Whether an uploader is missing, and was not started too often of late."""
+        if self._process is not None and self._process.poll() is None:
+            return False
+        recent = [moment for moment in self._started if time.monotonic() - moment < 60]
+        return len(recent) < _STARTS_PER_MINUTE and not is_locked(self.folder / "lock")
+
+    def _start(self) -> None:
+        health = load_health(self.folder)
+        self._started.append(time.monotonic())
+        if not _mlflow_is_there():
+            error = "mlflow is not installed here"
+            save_health(self.folder, Health("unable", error, health.outage or 1, os.getpid()))
+            return
+        save_health(self.folder, replace(health, state="starting", error=""))
+        self._process = _spawn(self.run_dir, self.uri, self.linger_s)
+
+    def _warn(self) -> None:
+        health = load_health(self.folder)
+        if health.state in ("waiting", "unable") and health.outage != self._warned:
+            self._warned = health.outage
+            _log.warning(
+                "MLflow at %s cannot be reached (%s). The run goes on and is recorded in %s; deliver it later with: "
+                "nertrail sync %s",
+                without_password(self.uri),
+                health.error.strip().splitlines()[0][:200] if health.error else "no reason given",
+                self.run_dir / "journal",
+                self.run_dir,
+            )
+
+
+def start_uploader(run_dir: str | Path, tracking_uri: str | None = None, *, linger_s: float = 30.0) -> None:
+    """Start delivery of a run dir in the background if none runs yet: early, so that it is warm when it is needed."""
+    path = Path(run_dir).absolute()
+    Launcher(path, resolve(tracking_uri), linger_s).look()
+
+
+def _mlflow_is_there() -> bool:
+    try:
+        return importlib.util.find_spec("mlflow") is not None
+    except (ImportError, ValueError):  # ValueError: sys.modules holds something that is no module
+        return False
+
+
+def _spawn(run_dir: Path, uri: str, linger_s: float) -> subprocess.Popen[bytes]:
+    """The process: its own group in our session, so that Ctrl-C does not reach it but `nice` still works."""
+    arguments = ["--follow", str(run_dir), "--linger", str(linger_s)]
+    # -P keeps the working directory, where a mlflow.py of the user's may lie, out of the module path.
+    command = [sys.executable, "-P", "-m", "nertrail.tracking.uploader", *arguments]
+    with (run_dir / "journal" / "uploader.log").open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=_folder_of(uri, run_dir),
+            env=_environment(uri),
+            process_group=0,
+        )
+
+
+def _folder_of(uri: str, run_dir: Path) -> Path:
+    store = sqlite_path(uri)
+    return store.parent if store is not None and store.parent.is_dir() else run_dir
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """Ours, with the URI out of sight of `ps`, and without what would make MLflow continue somebody else's run."""
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    package = str(Path(nertrail.__file__).parents[1])
+    path = os.pathsep.join(part for part in (environment.get("PYTHONPATH"), package) if part)
+    return {**environment, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}

@@ -1,0 +1,241 @@
+"""A journal becomes runs: in order, once, with references resolved and orphans closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nertrail.records import Artifact, RunRecord, RunRef
+from nertrail.tracking import segments
+from nertrail.tracking.delivery import Delivery
+from nertrail.tracking.journal import JournalBackend
+from nertrail.tracking.memory import MemoryBackend
+from nertrail.tracking.protocol import PARENT_TAG, Point, Rejected, RunStart, Unreachable
+from nertrail.tracking.receipt import receipt_of, run_rows
+from nertrail.tracking.state import load_progress
+from nertrail.tracking.uploader import Breaker, Uploader
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> JournalBackend:
+    return JournalBackend(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "journal" / ".state" / "x"
+    path.mkdir(parents=True)
+    return path
+
+
+class Failing(MemoryBackend):
+    """Goes away before the n-th call, like a server that is restarted."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def _tick(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Unreachable("gone")
+
+    def start(self, run: RunStart) -> None:
+        self._tick()
+        super().start(run)
+
+    def log(self, uid: str, record: RunRecord, at_ms: int) -> None:
+        self._tick()
+        super().log(uid, record, at_ms)
+
+    def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
+        self._tick()
+        super().log_metrics(uid, points)
+
+    def end(self, uid: str, status: str, at_ms: int) -> None:
+        self._tick()
+        super().end(uid, status, at_ms)
+
+
+def deliver(tmp_path: Path, folder: Path, backend: Any) -> Delivery:
+    delivery = Delivery(tmp_path / "journal", backend, folder, load_progress(folder))
+    delivery.drain()
+    return delivery
+
+
+def write_a_bit_of_everything(journal: JournalBackend, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    journal.start(RunStart("pipe", "p", "e", 1, {}))
+    journal.start(RunStart("child", "c", "e", 2, {PARENT_TAG: RunRef("pipe")}))
+    journal.log("child", RunRecord({"a": 1}, {"m": 1.0}, {"t": "x"}, (Artifact(tmp_path / "a.json", "a.json"),)), 3)
+    for step in range(5):
+        journal.log_metrics("child", [Point("loss", 1 / (step + 1), step, 4 + step)])
+    journal.end("child", "FINISHED", 20)
+    journal.log("pipe", RunRecord(tags={"source": (RunRef("child"), RunRef("pipe"))}), 21)
+    journal.end("pipe", "FINISHED", 22)
+
+
+def test_runs_arrive_with_parent_and_references_as_server_ids(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    write_a_bit_of_everything(journal, tmp_path)
+    target = MemoryBackend()
+    deliver(tmp_path, folder, target)
+    assert target.runs["child"].tags == {PARENT_TAG: "memory-0", "t": "x"}
+    assert target.runs["pipe"].tags == {"source": "memory-1,memory-0"}
+    assert len(target.runs["child"].points) == 6
+    assert receipt_of(tmp_path, folder).to_json() == {
+        "written": 11, "delivered": 11, "pending": 0, "dropped": 0, "waiting": 0, "why": "", "command": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("after", range(10))
+def test_a_server_that_goes_away_at_any_call_gets_all_of_it_in_the_end(
+    journal: JournalBackend, tmp_path: Path, folder: Path, after: int
+) -> None:
+    write_a_bit_of_everything(journal, tmp_path)
+    whole, target = MemoryBackend(), Failing(after)
+    (folder / "whole").mkdir()
+    deliver(tmp_path, folder / "whole", whole)
+    for _ in range(20):
+        try:
+            deliver(tmp_path, folder, target)
+        except Unreachable:
+            target.left = 4
+    assert target.runs == whole.runs
+    assert receipt_of(tmp_path, folder).complete
+
+
+def test_a_lost_state_changes_nothing(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
+    write_a_bit_of_everything(journal, tmp_path)
+    target, once = MemoryBackend(), MemoryBackend()
+    deliver(tmp_path, folder, target)
+    (folder / "state.json").write_text("{half")
+    deliver(tmp_path, folder, target)
+    (folder / "once").mkdir()
+    deliver(tmp_path, folder / "once", once)
+    assert target.runs == once.runs
+
+
+def test_a_value_waits_for_the_run_that_it_names(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
+    target = MemoryBackend()
+    journal.start(RunStart("a", "a", "e", 1, {PARENT_TAG: RunRef("b")}))
+    journal.log("a", RunRecord(params={"best_trial_run_id": RunRef("b")}), 2)
+    deliver(tmp_path, folder, target)
+    assert "best_trial_run_id" not in target.runs["a"].params
+    assert (receipt_of(tmp_path, folder).waiting, receipt_of(tmp_path, folder).pending) == (2, 0)
+    JournalBackend(tmp_path).start(RunStart("b", "b", "e", 3))
+    deliver(tmp_path, folder, target)
+    assert target.runs["a"].params == {"best_trial_run_id": "memory-1"}
+    assert target.runs["a"].tags == {PARENT_TAG: "memory-1"}
+    assert receipt_of(tmp_path, folder).waiting == 0
+
+
+def test_a_run_whose_writer_died_is_closed_with_its_last_time(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    target = MemoryBackend()
+    journal.start(RunStart("a", "a", "e", 1))
+    journal.log_metrics("a", [Point("loss", 1.0, 1, 77)])
+    deliver(tmp_path, folder, target)
+    assert target.runs["a"].status == "RUNNING"
+    journal.close()
+    deliver(tmp_path, folder, target)
+    assert (target.runs["a"].status, target.runs["a"].end_ms) == ("KILLED", 77)
+    journal.start(RunStart("a", "a", "e", 90))
+    deliver(tmp_path, folder, target)
+    assert target.runs["a"].status == "RUNNING"
+
+
+def test_a_child_that_is_read_first_waits_for_the_start_of_its_run(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    late = JournalBackend(tmp_path)
+    late.start(RunStart("a", "a", "e", 1))
+    journal.log_metrics("a", [Point("loss", 1.0, 1, 77)])  # the older writer speaks of the younger one's run
+    target = MemoryBackend()
+    deliver(tmp_path, folder, target)
+    assert target.runs["a"].metrics == {"loss": 1.0}
+    assert receipt_of(tmp_path, folder).complete
+
+
+def test_events_of_a_run_that_never_began_are_set_aside(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
+    journal.log_metrics("nobody", [Point("loss", 1.0, 1, 77)])
+    journal.start(RunStart("a", "a", "e", 1))
+    target = MemoryBackend()
+    deliver(tmp_path, folder, target)
+    receipt = receipt_of(tmp_path, folder)
+    assert (receipt.delivered, receipt.dropped, list(target.runs)) == (1, 1, ["a"])
+    assert "never started" in (folder / "rejected.jsonl").read_text()
+
+
+def test_what_is_refused_is_set_aside_and_the_rest_goes_on(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    class Picky(MemoryBackend):
+        def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
+            raise Rejected("no metrics today")
+
+    write_a_bit_of_everything(journal, tmp_path)
+    target = Picky()
+    deliver(tmp_path, folder, target)
+    assert [run.status for run in target.runs.values()] == ["FINISHED", "FINISHED"]
+    receipt = receipt_of(tmp_path, folder)
+    assert receipt.dropped == 2 and "rejected.jsonl" in receipt.why
+
+
+def test_a_damaged_segment_is_reported_and_the_other_writers_go_on(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    journal.start(RunStart("a", "a", "e", 1))
+    for step in range(3):
+        journal.log_metrics("a", [Point("loss", 1.0, step, 7)])
+    segment = segments.segments(segments.writers(journal.journal)[0])[0]
+    content = segment.read_bytes().replace(b'"loss",1.0,0', b'"loss",9.0,0')
+    segment.write_bytes(content)
+    JournalBackend(tmp_path).start(RunStart("b", "b", "e", 1))
+    target = MemoryBackend()
+    deliver(tmp_path, folder, target)
+    assert list(target.runs) == ["a", "b"]
+    assert (receipt_of(tmp_path, folder).dropped, receipt_of(tmp_path, folder).pending) == (3, 0)
+
+
+def test_the_rows_show_runs_before_and_after_delivery(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
+    write_a_bit_of_everything(journal, tmp_path)
+    before = {row.uid: (row.run_id, row.status, row.pending) for row in run_rows(tmp_path, folder)}
+    assert before == {"pipe": ("", "FINISHED", 3), "child": ("", "FINISHED", 8)}
+    deliver(tmp_path, folder, MemoryBackend())
+    after = {row.uid: (row.run_id, row.status, row.events, row.pending) for row in run_rows(tmp_path, folder)}
+    assert after == {"pipe": ("memory-0", "FINISHED", 3, 0), "child": ("memory-1", "FINISHED", 8, 0)}
+
+
+def test_the_breaker_waits_longer_each_time_and_closes_at_once() -> None:
+    now = [0.0]
+    breaker = Breaker(clock=lambda: now[0])
+    waits = []
+    for _ in range(10):
+        breaker.failed()
+        begun = now[0]
+        while breaker.is_open():
+            now[0] += 0.1
+        waits.append(now[0] - begun)
+    assert waits[0] < 1.4 and 50 > waits[5] > 20 and max(waits) < 75
+    breaker.failed(retry_after=300)
+    now[0] += 200
+    assert breaker.is_open()
+    breaker.worked()
+    assert not breaker.is_open()
+
+
+def test_an_outage_is_counted_once(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
+    from nertrail.tracking.state import load_health
+
+    journal.start(RunStart("a", "a", "e", 1))
+    uploader = Uploader(tmp_path, folder, Failing(after=0))
+    for _ in range(3):
+        uploader._breaker.worked()
+        assert not uploader.step()
+    assert (load_health(folder).outage, load_health(folder).state) == (1, "waiting")

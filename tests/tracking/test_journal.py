@@ -1,0 +1,227 @@
+"""What is written can be read again, whatever happens to the process or to the file."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef
+from nertrail.tracking import blobs, events, journal, segments
+from nertrail.tracking.journal import JournalBackend
+from nertrail.tracking.protocol import Point, Rejected, RunStart
+
+START = RunStart("u1", "name", "experiment", 5, {"mlflow.parentRunId": RunRef("u0"), "n": 1})
+
+
+def read_all(run_dir: Path) -> list[events.Event]:
+    found = []
+    for writer in segments.writers(run_dir / "journal"):
+        for segment in segments.segments(writer):
+            chunk = segments.read(segment, 0, complete=True)
+            assert not chunk.damage
+            found += [event for event, _ in chunk.events if event["op"] != "header"]
+    return found
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> JournalBackend:
+    return JournalBackend(tmp_path)
+
+
+def segment_of(backend: JournalBackend) -> Path:
+    return segments.segments(segments.writers(backend.journal)[0])[-1]
+
+
+def test_events_survive_the_way_to_disk_and_back() -> None:
+    record = RunRecord(
+        {"a": 1, "b": RunRef("x"), "c": (RunRef("x"), RunRef("y")), "d": None, "e": True, "f": 0.1, "g": math.nan},
+        {"nan": math.nan, "inf": -math.inf, "third": 1 / 3},
+        {"ä\ud800": "ö\n"},
+        datasets=(DatasetInput("d", "abc", "/p"),),
+    )
+    back = events.log_record(events.decode(events.encode(events.log_event("u", record, (), 3))))
+    assert back.params == {**record.params, "g": "nan"}
+    assert math.isnan(back.metrics["nan"]) and back.metrics["inf"] == -math.inf and back.metrics["third"] == 1 / 3
+    assert back.datasets == record.datasets and list(back.tags.values()) == ["ö\n"]
+    assert events.run_start(events.decode(events.encode(events.start_event(START)))) == START
+
+
+def test_a_changed_byte_is_noticed() -> None:
+    line = bytearray(events.encode({"op": "end"}))
+    line[-4] ^= 1
+    with pytest.raises(events.BadLine):
+        events.decode(bytes(line))
+
+
+def test_the_journal_holds_what_was_said_in_order(backend: JournalBackend, tmp_path: Path) -> None:
+    backend.start(START)
+    backend.log_metrics("u1", [Point("loss", math.nan, 1, 6)])
+    backend.end("u1", "FINISHED", 7)
+    assert [event["op"] for event in read_all(tmp_path)] == ["start", "metrics", "end"]
+
+
+def test_half_a_line_at_the_end_is_left_for_later_or_dropped(backend: JournalBackend) -> None:
+    backend.start(START)
+    segment = segment_of(backend)
+    whole = segment.stat().st_size
+    with segment.open("ab") as file:
+        file.write(b"12345678 {half")
+    assert segments.read(segment, 0, complete=False).offset == whole
+    chunk = segments.read(segment, 0, complete=True)
+    assert (len(chunk.events), chunk.offset, chunk.damage) == (2, segment.stat().st_size, "")
+
+
+def test_damage_in_the_middle_keeps_what_lies_before_it(backend: JournalBackend) -> None:
+    backend.start(START)
+    sound = segment_of(backend).stat().st_size
+    for step in range(3):
+        backend.log_metrics("u1", [Point("loss", 1.0, step, 6)])
+    content = bytearray(segment_of(backend).read_bytes())
+    content[sound + 20] ^= 1
+    segment_of(backend).write_bytes(content)
+    chunk = segments.read(segment_of(backend), 0, complete=True)
+    assert [event["op"] for event, _ in chunk.events] == ["header", "start"]
+    assert (chunk.damage, chunk.lost_lines, chunk.offset) == ("a line is damaged", 3, len(content))
+
+
+def test_a_chunk_ends_with_a_whole_line(backend: JournalBackend) -> None:
+    for step in range(50):
+        backend.log_metrics("u1", [Point("loss", 1.0, step, 6)])
+    segment, offset, seen = segment_of(backend), 0, 0
+    while (chunk := segments.read(segment, offset, complete=True, limit=300)).offset > offset:
+        offset, seen = chunk.offset, seen + len(chunk.events)
+    assert seen == 51
+
+
+def test_a_full_disk_spoils_nothing(backend: JournalBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    backend.start(START)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[: len(line) // 2]))
+    with pytest.raises(OSError, match="no space"):
+        backend.end("u1", "FINISHED", 1)
+    monkeypatch.undo()
+    backend.end("u1", "FINISHED", 2)
+    assert [event["op"] for event in read_all(tmp_path)] == ["start", "end"]
+    assert backend.dropped == 1
+
+
+def test_segments_rotate_and_the_first_one_tells_who_lives(
+    backend: JournalBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 1000)
+    for step in range(100):
+        backend.log_metrics("u1", [Point("loss", 1.0, step, 6)])
+    writer = segments.writers(backend.journal)[0]
+    assert len(segments.segments(writer)) > 3
+    assert len(read_all(tmp_path)) == 100
+    assert segments.writer_lives(writer)
+    backend.close()
+    assert not segments.writer_lives(writer)
+
+
+def test_threads_share_a_writer(backend: JournalBackend, tmp_path: Path) -> None:
+    def write() -> None:
+        for step in range(100):
+            backend.log_metrics("u1", [Point("loss", 1.0, step, 6)])
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_all(tmp_path)) == 400
+
+
+def test_a_forked_child_writes_its_own_file_and_does_not_keep_the_parent_alive(
+    backend: JournalBackend, tmp_path: Path
+) -> None:
+    done, let_go = multiprocessing.get_context("fork").Event(), multiprocessing.get_context("fork").Event()
+
+    def child() -> None:
+        backend.end("u1", "FINISHED", 9)
+        done.set()
+        let_go.wait(20)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    backend.start(START)
+    process.start()
+    assert done.wait(20)
+    parent, forked = segments.writers(tmp_path / "journal")
+    backend.close()
+    assert (segments.writer_lives(parent), segments.writer_lives(forked)) == (False, True)
+    let_go.set()
+    process.join()
+    assert not segments.writer_lives(forked)
+
+
+def test_a_killed_writer_loses_nothing(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from nertrail.tracking.journal import JournalBackend\n"
+        "from nertrail.tracking.protocol import Point\n"
+        "backend = JournalBackend(Path(sys.argv[1]))\n"
+        "for step in range(200): backend.log_metrics('u', [Point('loss', 1.0, step, 6)])\n"
+        "print('written', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"written\n"
+    writer = segments.writers(tmp_path / "journal")[0]
+    assert segments.writer_lives(writer)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not segments.writer_lives(writer)
+    assert len(read_all(tmp_path)) == 200
+
+
+def test_an_artifact_may_change_after_it_was_logged(backend: JournalBackend, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("first")
+    backend.log("u1", RunRecord(artifacts=(Artifact(file, "x/a.json"),)), 1)
+    file.write_text("second")
+    described = read_all(tmp_path)[0]["artifacts"][0]
+    (tmp_path / "stage").mkdir()
+    assert blobs.stage(backend.journal / "blobs", described, tmp_path / "stage").path.read_text() == "first"
+
+
+def test_a_big_file_is_kept_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "_TEXT_BYTES", 10)
+    monkeypatch.setattr(blobs, "_LINK_BYTES", 10)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"x" * 100)
+    described = blobs.store(tmp_path / "blobs", Artifact(file, "model.onnx"))
+    assert (tmp_path / "blobs" / described["files"][0]["sha256"]).samefile(file)
+    assert blobs.store(tmp_path / "blobs", Artifact(file, "model.onnx")) == described
+    assert len(list((tmp_path / "blobs").iterdir())) == 1
+
+
+def test_a_reference_that_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "big.safetensors"
+    file.write_bytes(b"first")
+    described = blobs.store(tmp_path / "blobs", Artifact(file, "checkpoint/big.safetensors", reference=True))
+    assert not (tmp_path / "blobs").exists()
+    file.write_bytes(b"other")
+    with pytest.raises(Rejected, match="not what it was"):
+        blobs.stage(tmp_path / "blobs", described, tmp_path / "stage")
+
+
+def test_an_artifact_cannot_leave_its_run(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    assert blobs.store(tmp_path / "blobs", Artifact(tmp_path / "a", "../../etc/a"))["name"] == "etc/a"
+
+
+def test_secrets_do_not_reach_the_journal(backend: JournalBackend, tmp_path: Path) -> None:
+    token = "hf_" + "a" * 30
+    (tmp_path / "log.txt").write_text(f"using {token}")
+    backend.start(RunStart("u1", "n", "e", 1, {"mlflow.source.name": f"https://me:{token}@host"}))
+    backend.log("u1", RunRecord(params={"t": token}, artifacts=(Artifact(tmp_path / "log.txt", "log.txt"),)), 1)
+    written = b"".join(path.read_bytes() for path in (tmp_path / "journal").rglob("*") if path.is_file())
+    assert token.encode() not in written
