@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracking_fixtures import free_port
-from tracking_views import files, of_mlflow, runs_on
 
-from nertrail.records import RunRecord, RunRef
+from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.profiles import Profile
 from nertrail.tracking.protocol import PARENT_TAG, Point, RunStart, Unreachable
 from nertrail.tracking.uploader import status, sync
+from tracking_fixtures import free_port
+from tracking_views import files, of_mlflow, runs_on
 
 TINY = Profile(
     "tiny", params=2, metrics=4, tags=10, param_value=5, tag_value=9, metric_rows=3, param_rows=2, tag_rows=2
@@ -186,6 +186,24 @@ def test_what_the_server_refuses_is_kept_and_the_batch_arrives(
     assert len(of_mlflow(backend, uid).history) == 20
     assert receipt.dropped == 1
     assert "bad is bad" in (state_folder(tmp_path / "run", store) / "rejected.jsonl").read_text()
+
+
+def test_a_server_that_refuses_a_second_upload_is_spared_it(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ck" / "sub").mkdir(parents=True)
+    (tmp_path / "ck" / "sub" / "a.json").write_text("{}")
+    backend = MlflowBackend(store, profile=Profile("azure-like", rewrites_artifacts=False))
+    backend.start(RunStart("a" * 32, "r", "e", 1))
+    uploads: list[str] = []
+    upload = backend._client().log_artifact
+    monkeypatch.setattr(
+        backend._client(), "log_artifact", lambda run, path, above: (uploads.append(path), upload(run, path, above))
+    )
+    for _ in range(2):
+        backend.log("a" * 32, RunRecord(artifacts=(Artifact(tmp_path / "ck", "checkpoint"),)), 2)
+    assert of_mlflow(backend, "a" * 32).artifacts == {"checkpoint/sub/a.json": b"{}"}
+    assert len(uploads) == 1
 
 
 def test_two_fresh_stores_made_at_once(tmp_path: Path) -> None:

@@ -14,8 +14,17 @@ from nertrail.tracking import names
 
 @pytest.mark.parametrize(
     ("raw", "safe"),
-    [("lat (ms)", "lat _ms_"), ("p@95", "p_95"), ("a//b", "a/b"), ("../x", "_/x"), ("", "_"), (".", "_"), ("/a", "a"), ("B-PER", "B-PER")],
-)  # fmt: skip
+    [
+        ("lat (ms)", "lat _ms_"),
+        ("p@95", "p_95"),
+        ("a//b", "a/b"),
+        ("../x", "_/x"),
+        ("", "_"),
+        (".", "_"),
+        ("/a", "a"),
+        ("B-PER", "B-PER"),
+    ],
+)
 def test_refused_characters_are_replaced(raw: str, safe: str) -> None:
     assert names.safe_name(raw) == safe
 
@@ -54,8 +63,16 @@ def test_the_kind_of_a_study_storage(storage: str | None, kind: str) -> None:
 
 
 def test_a_selection_document() -> None:
-    doc = {"backbone": "mini", "params": {"lr": 1}, "strategy": "fastest", "accuracy_threshold": None,
-           "objective": 0.9, "best_objective": 0.91, "n_candidates": 2, "reason": "why", "sweep_runs": ["u1"]}  # fmt: skip
+    doc = {
+        "backbone": "mini",
+        "params": {"lr": 1},
+        "accuracy_threshold": None,
+        "objective": 0.9,
+        "best_objective": 0.91,
+        "n_candidates": 2,
+        "reason": "why",
+        "sweep_runs": ["u1"],
+    }
     record = names.selection_record(doc)
     assert record.params["accuracy_threshold"] == "None" and record.params["selected_lr"] == 1
     assert record.metrics == {"selected_macro-f1-span": 0.9, "best_macro-f1-span": 0.91, "n_candidates": 2}

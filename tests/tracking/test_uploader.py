@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tracking_fixtures import free_port
-from tracking_views import runs_on
 
 from nertrail.tracking import launcher
 from nertrail.tracking.destination import name_destination, named_destinations, resolve, state_folder
@@ -27,6 +25,8 @@ from nertrail.tracking.mlflow_tracker import MLflowSelectionTracker, MLflowTrain
 from nertrail.tracking.protocol import RunStart
 from nertrail.tracking.state import Health, save_health
 from nertrail.tracking.uploader import follow, sync
+from tracking_fixtures import free_port
+from tracking_views import runs_on
 
 URI = "sqlite:////nowhere/mlflow.db"
 KILLED = """

@@ -35,7 +35,7 @@ class BenchmarkConfig(Model):
     iterations: pydantic.PositiveInt = 20
     warmup_iterations: pydantic.NonNegativeInt = 3
     max_seconds: pydantic.PositiveFloat = 10.0
-    threads: pydantic.PositiveInt | None = None
+    threads: pydantic.PositiveInt | None = 1
     candidates_per_backbone: pydantic.PositiveInt = 1
 
     def settings(self, max_length: int, seed: int) -> LatencySettings:

@@ -32,7 +32,6 @@ class Link:
         self.launcher = Launcher(run_dir, uri, linger_s)
         self._users = 0
         self.backend.watchers.append(weakref.WeakMethod(self.launcher.look))
-        self.launcher.look()
         atexit.register(_leave, weakref.ref(self))
 
     @classmethod
@@ -43,6 +42,7 @@ class Link:
             link = _links.get(key) or cls(*key, linger_s)
             _links[key] = link
             link._users += 1
+        link.launcher.look()
         return link
 
     def run_id(self, uid: str) -> str | None:

@@ -6,10 +6,8 @@ found by its uid before it is made, so delivering a journal twice makes nothing 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +17,13 @@ from typing import Any
 from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef, Value, read_json, write_json
 from nertrail.tracking.destination import resolve, sqlite_path
 from nertrail.tracking.fitting import OVERFLOW_TAG, Fitting
+from nertrail.tracking.mlflow_client import patience, translated
 from nertrail.tracking.profiles import Profile, profile_of
 from nertrail.tracking.protocol import RUNNING, UID_TAG, Point, Rejected, RunStart, Unreachable, record_points
 
 CREATED_TAG = "nertrail.created_ms"
 DUPLICATE_TAG = "duplicate_of"
 _DIGEST_CHARACTERS = 36
-_WAIT_STATUSES = (401, 408, 429)
 _Item = tuple[str, Any]  # ("params" | "metrics" | "tags", the MLflow entity)
 
 
@@ -49,7 +47,7 @@ class MlflowBackend:
 
     def start(self, run: RunStart) -> None:
         """Make the run, or open the one that is there again."""
-        with _translated():
+        with translated():
             experiment = self._experiment(run.experiment)
             found = self._find(run.uid, [experiment]) or self._find(run.uid, self._all_experiments())
             if found is None:
@@ -63,7 +61,7 @@ class MlflowBackend:
 
     def log(self, uid: str, record: RunRecord, at_ms: int) -> None:
         """Add a record, artifacts first, so that one that is refused is reported last."""
-        with _translated():
+        with translated():
             run_id = self._require(uid)
             for artifact in record.artifacts:
                 self._upload(run_id, artifact)
@@ -73,19 +71,19 @@ class MlflowBackend:
 
     def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
         """Add values of metrics."""
-        with _translated():
+        with translated():
             self._require(uid)
             self._send(uid, points=points)
 
     def end(self, uid: str, status: str, at_ms: int) -> None:
         """Close the run with the time at which it ended."""
-        with _translated():
+        with translated():
             self._client().set_terminated(self._require(uid), status, at_ms)
 
     def run_id(self, uid: str) -> str | None:
         """The server's id of the run, found by its tag where this process has not met it."""
         if uid not in self._run_ids:
-            with _translated():
+            with translated():
                 found = self._find(uid, self._all_experiments())
             if found is not None:
                 self._remember(uid, found)
@@ -181,7 +179,7 @@ class MlflowBackend:
         """Send the items in one request; where it is refused, halve it until only what is wrong is left out."""
         parts = {kind: [row for of, row in items if of == kind] for kind in ("metrics", "params", "tags")}
         try:
-            with _translated():
+            with translated():
                 self._client().log_batch(run_id, **parts)
         except Rejected as error:
             if len(items) == 1:
@@ -193,21 +191,40 @@ class MlflowBackend:
     def _send_overflow(self, uid: str, fitting: Fitting) -> None:
         run_id = self._run_ids[uid]
         path = write_json(self._overflow / f"{uid}.json", fitting.overflow)
-        self._upload(run_id, Artifact(path, "overflow.json"))
+        name = "overflow.json" if self.profile.rewrites_artifacts else f"overflow-{time.time_ns() // 1_000_000}.json"
+        self._upload(run_id, Artifact(path, name))
         if fitting.count():
             self._client().set_tag(run_id, OVERFLOW_TAG, str(fitting.count()))
 
     def _upload(self, run_id: str, artifact: Artifact) -> None:
         """Upload a file or folder to the place that its name says."""
-        name = PurePosixPath(artifact.name)
-        if artifact.path.is_dir():
-            self._client().log_artifacts(run_id, str(artifact.path), artifact.name)
-            return
+        with patience():
+            if artifact.path.is_dir() and self.profile.rewrites_artifacts:
+                self._client().log_artifacts(run_id, str(artifact.path), artifact.name)
+                return
+            for path, name in _files(artifact):
+                if self.profile.rewrites_artifacts or not self._is_there(run_id, name):
+                    self._upload_file(run_id, path, PurePosixPath(name))
+
+    def _upload_file(self, run_id: str, path: Path, name: PurePosixPath) -> None:
         above = None if str(name.parent) == "." else str(name.parent)
         with tempfile.TemporaryDirectory(prefix="nertrail-") as folder:
             named = Path(folder) / name.name  # the client takes the name of the file that it is given
-            named.symlink_to(artifact.path.resolve())
+            named.symlink_to(path.resolve())
             self._client().log_artifact(run_id, str(named), above)
+
+    def _is_there(self, run_id: str, name: str) -> bool:
+        """Whether an earlier delivery has uploaded it, where the server would refuse it a second time."""
+        above = str(PurePosixPath(name).parent)
+        return name in {entry.path for entry in self._client().list_artifacts(run_id, None if above == "." else above)}
+
+
+def _files(artifact: Artifact) -> Iterator[tuple[Path, str]]:
+    if artifact.path.is_file():
+        yield artifact.path, artifact.name
+    for path in sorted(artifact.path.rglob("*")):
+        if path.is_file():
+            yield path, f"{artifact.name}/{path.relative_to(artifact.path).as_posix()}"
 
 
 def _experiment_id(client: Any, uri: str, name: str) -> str:
@@ -273,43 +290,3 @@ def _text(value: Value) -> str:
     if isinstance(value, tuple):
         return ",".join(ref.uid for ref in value)
     return str(value)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Turn whatever mlflow, its plugins and the libraries below it raise into `Unreachable` or `Rejected`."""
-    try:
-        yield
-    except (Unreachable, Rejected):
-        raise
-    except ImportError as error:
-        raise Unreachable(f"mlflow cannot be used: {error}") from error
-    except Exception as error:
-        kind = Unreachable if _may_work_later(error) else Rejected
-        raise kind(f"{type(error).__name__}: {str(error)[:500]}") from error
-
-
-def _may_work_later(error: Exception) -> bool:
-    status = _http_status(error)
-    if status is not None:
-        return status in _WAIT_STATUSES or status >= 500
-    return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
-
-
-def _http_status(error: Exception) -> int | None:
-    """The status of an MLflow error or of a failed HTTP request; None for an error without one."""
-    of_mlflow = getattr(error, "get_http_status_code", None)
-    if of_mlflow is not None:
-        return int(of_mlflow())
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return int(status) if status is not None else None
-
-
-def client_environment() -> dict[str, str]:
-    """Settings of the MLflow client for a process that delivers: one bounded try, the breaker does the waiting."""
-    return {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from nertrail.records import RunRecord
@@ -62,7 +63,8 @@ def redact_record(record: RunRecord) -> RunRecord:
     """The record with clean params and tags; artifacts are cleaned where they are copied."""
     secrets = environment_secrets()
     params, tags = redact_values(record.params, secrets), redact_values(record.tags, secrets)
-    return RunRecord(params, record.metrics, tags, record.artifacts, record.datasets)
+    datasets = tuple(replace(dataset, source=redact(dataset.source, secrets)) for dataset in record.datasets)
+    return RunRecord(params, record.metrics, tags, record.artifacts, datasets)
 
 
 def redact_values(values: Mapping[str, _V], secrets: tuple[str, ...]) -> dict[str, _V | str]:

@@ -22,7 +22,8 @@ from pathlib import Path
 from nertrail.tracking.delivery import Delivery
 from nertrail.tracking.destination import name_destination, named_destinations, resolve, state_folder
 from nertrail.tracking.liveness import held
-from nertrail.tracking.mlflow_backend import MlflowBackend, client_environment
+from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.mlflow_client import client_environment
 from nertrail.tracking.protocol import Destination, Unreachable
 from nertrail.tracking.receipt import Receipt, RunRow, is_delivered, receipt_of, run_rows, write_receipt
 from nertrail.tracking.redaction import redact
