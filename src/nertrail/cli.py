@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -90,7 +90,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """One command turns annotated text into a small, fast, verified entity recogniser, and leaves a trail of it."""
 
@@ -199,9 +201,12 @@ def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The folder of a checkpoint.")],
     target: Annotated[str, typer.Option(help="onnx_fp32 or onnx_int8.")] = "onnx_int8",
     config: Annotated[
-        str | None, typer.Option(help="An experiment whose validation texts compare entity F1, and whose tracking is used.")
+        str | None,
+        typer.Option(help="An experiment whose validation texts compare entity F1, and whose tracking is used."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the model goes. Default: onnx/ beside the checkpoint.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the model goes. Default: onnx/ beside the checkpoint.")
+    ] = None,
     sets: Sets = None,
     parent_run: ParentRun = None,
     quiet: Quiet = False,
@@ -319,10 +324,12 @@ def _print_receipt(receipt: Receipt) -> None:
 
 
 def _print_lines(lines: list[StageLine]) -> None:
-    _print_table(("stage", "status", "time", "main number"), [(s.step, s.status, f"{s.seconds:.1f} s", s.number) for s in lines])
+    _print_table(
+        ("stage", "status", "time", "main number"), [(s.step, s.status, f"{s.seconds:.1f} s", s.number) for s in lines]
+    )
 
 
-def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -342,4 +349,6 @@ def _print_delivery(run_dir: Path) -> None:
 
 def _need_journal(run_dir: Path) -> None:
     if not (run_dir / "journal").is_dir():
-        raise InputError("holds no journal", place=str(run_dir), remedy="give a run dir that was recorded with tracking on")
+        raise InputError(
+            "holds no journal", place=str(run_dir), remedy="give a run dir that was recorded with tracking on"
+        )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import pydantic
 import yaml
@@ -39,7 +40,7 @@ _Loader.add_implicit_resolver(
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
         seen.add(key)
@@ -75,7 +76,7 @@ def parse_yaml(text: str, place: str) -> dict[str, Any]:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"broken YAML: {error.problem}", place=f"{place}{line}", remedy="mend that line") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2024-13-01 looks like a date
         raise ConfigError(f"broken YAML: {error}", place=place, remedy="mend the file") from None
     if tree is None:
         tree = {}
@@ -136,6 +137,9 @@ def _assign(tree: Any, path: Sequence[str], value: Any, place: str) -> Any:
         below = dict(tree or {})
         below[head] = _assign(below.get(head), rest, value, place) if rest else value
         return below
+    if isinstance(tree, list):
+        known = f"0 to {len(tree) - 1}" if tree else "none"
+        raise ConfigError(f"the list has no item {head!r}", place=place, remedy=f"its items: {known}")
     raise ConfigError(f"{head!r} lies below a plain value", place=place, remedy="name a key of a section")
 
 
@@ -160,14 +164,16 @@ def build(
         raise ConfigError(
             f"{_dotted(key)}: {_problem(first)}",
             place=_place(key, place, text, overridden),
-            remedy=_remedy(kind, key, first),
+            remedy=_remedy(kind, tuple(first["loc"]), key, first),
         ) from None
 
 
 def _place(key: Key, place: str, text: str | None, overridden: Iterable[str]) -> str:
-    names = (assignment.partition("=")[0].strip() for assignment in overridden)
-    if any(_dotted(key) == name or _dotted(key).startswith(f"{name}.") for name in names):
-        return "--set"
+    """An override where one set the key, a part of it or a section around it; else the file and the line."""
+    dotted = _dotted(key)
+    for name in (assignment.partition("=")[0].strip() for assignment in overridden):
+        if f"{dotted}.".startswith(f"{name}.") or name.startswith(f"{dotted}."):
+            return f"--set {name}"
     line = line_of(text, key) if text else None
     return f"{place}:{line}" if line else place
 
@@ -176,16 +182,14 @@ def _without_tags(key: Key, tree: Any) -> Key:
     """Drop from a pydantic location what is the name of a union's member, not a key of the file."""
     kept: list[str | int] = []
     for part in key:
-        if isinstance(tree, dict) and part in tree:
+        if isinstance(tree, dict):
+            kept.append(part)
+            if part not in tree:
+                break
             tree = tree[part]
         elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-            tree = tree[part]
-        elif isinstance(tree, dict):
             kept.append(part)
-            break
-        else:
-            continue
-        kept.append(part)
+            tree = tree[part]
     return tuple(kept)
 
 
@@ -202,12 +206,13 @@ def _problem(error: Any) -> str:
     return f"{message}, found {error['input']!r} ({type(error['input']).__name__})"
 
 
-def _remedy(kind: type[Model], key: Key, error: Any) -> str:
+def _remedy(kind: type[Model], location: Key, key: Key, error: Any) -> str:
     if error["type"] == "missing":
         return f"add {_dotted(key)}"
     if error["type"] != "extra_forbidden":
         return "correct the value"
-    known = keys_of(_model_at(kind, key[:-1]) or kind)
+    model = _model_at(kind, location[:-1])
+    known = keys_of(model) if model else []
     near = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.5)
     listing = ", ".join(known)
     return f"did you mean {near[0]!r}? (known here: {listing})" if near else f"known here: {listing}"
@@ -218,21 +223,45 @@ def keys_of(kind: type[Model]) -> list[str]:
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
-def _model_at(kind: type[Model], path: Key) -> type[Model] | None:
-    found: type[Model] | None = kind
-    for part in path:
-        if found is None or isinstance(part, int):
-            continue
-        field = found.model_fields.get(part)
-        found = _model_in(field.annotation) if field else None
-    return found
+def _model_at(annotation: Any, location: Key) -> type[Model] | None:
+    """The model at a pydantic location, which names union members by their tag and mapping values by their key."""
+    for part in location:
+        annotation = _inner(annotation, part)
+    return next((member for member in _members(annotation) if _is_model(member)), None)
 
 
-def _model_in(annotation: Any) -> type[Model] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return annotation
-    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((model for model in inner if model), None)
+def _inner(annotation: Any, part: str | int) -> Any:
+    members = _members(annotation)
+    for member in members:
+        if _is_model(member) and part in member.model_fields and not _tagged(member, part):
+            return member.model_fields[str(part)].annotation
+    tagged = [member for member in members if _is_model(member) and _tagged(member, part)]
+    if tagged:
+        return tagged[0]
+    return next((get_args(member)[-1 if _is_mapping(member) else 0] for member in members if get_args(member)), None)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The members of a union, or the annotation alone; what is only Annotated is laid bare."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for argument in get_args(annotation) for member in _members(argument)]
+    return [annotation]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Model)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _tagged(model: type[Model], tag: str | int) -> bool:
+    """Whether one of the model's keys can only be `tag`: how a union's members are told apart."""
+    return any(get_args(field.annotation) == (tag,) for field in model.model_fields.values())
 
 
 def line_of(text: str, key: Key) -> int | None:

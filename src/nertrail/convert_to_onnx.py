@@ -52,7 +52,9 @@ def _convert(options: argparse.Namespace, tracker: MLflowConversionTracker | Non
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nertrail.convert_to_onnx", description="Convert a checkpoint to ONNX.")
+    parser = argparse.ArgumentParser(
+        prog="python -m nertrail.convert_to_onnx", description="Convert a checkpoint to ONNX."
+    )
     parser.add_argument("checkpoint", type=Path, help="the folder of a checkpoint")
     parser.add_argument("--target", default="onnx_int8", help="onnx_fp32 or onnx_int8 (default)")
     parser.add_argument("--out", type=Path, help="where the model goes (default: onnx/ beside the checkpoint)")

@@ -99,7 +99,9 @@ class Steps:
             entry = self.ledger.entry(f"sweep-{backbone.name}")
             if entry is None or entry.state != "done":
                 problem = f"holds no finished sweep of {backbone.name}"
-                raise ConfigError(problem, place=str(self.run_dir), remedy="run `nertrail sweep` with this run dir first")
+                raise ConfigError(
+                    problem, place=str(self.run_dir), remedy="run `nertrail sweep` with this run dir first"
+                )
             found.append(SweepResult.model_validate(entry.result))
         return found
 
@@ -241,7 +243,14 @@ class Steps:
     def _look(self) -> list[Any]:
         """What decides how the data is seen."""
         windows = self.inputs.windows
-        return [self.inputs.version, windows.max_length, windows.stride, windows.words, self.inputs.decoding, self.inputs.seed]
+        return [
+            self.inputs.version,
+            windows.max_length,
+            windows.stride,
+            windows.words,
+            self.inputs.decoding,
+            self.inputs.seed,
+        ]
 
     def _step(
         self,
@@ -293,4 +302,3 @@ class Steps:
         self.lines.append(StageLine(step, status, seconds, summary.main_number(result)))
         stage = step.split("-", 1)[0]
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-

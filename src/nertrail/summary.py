@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nertrail import __version__
+from nertrail.config import Model
 from nertrail.ledger import Entry, Ledger
 from nertrail.stages.benchmark import BenchmarkResult
 from nertrail.stages.conversion import ConversionResult
@@ -63,7 +64,7 @@ _NUMBERS: Mapping[type, Callable[[Any], str]] = {
     TrainingResult: _training,
     ConversionResult: _conversion,
 }
-_KINDS: Mapping[str, type] = {
+_KINDS: Mapping[str, type[Model]] = {
     "sweep": SweepResult,
     "selection": SelectionResult,
     "training": TrainingResult,

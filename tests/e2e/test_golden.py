@@ -35,18 +35,28 @@ PARAMS = {
     | {"use_relative_threshold", "min_accuracy_gain"},
     "training": {"learning_rate", "batch_size", "dropout", "weight_decay", "epochs", "backbone", "data_version"}
     | {"dataset_path", "training_type", "random_seed", "max_length", "stride", "precision"},
-    "conversion": {"conversion_source", "conversion_target", "quantization", "onnx_opset_version", "conversion_backbone"},
+    "conversion": {
+        "conversion_source",
+        "conversion_target",
+        "quantization",
+        "onnx_opset_version",
+        "conversion_backbone",
+    },
     "pipeline": set(),
 }
 METRICS = {
     "sweep": {"n_trials", "n_completed_trials", "n_pruned_trials", "n_failed_trials", "best_macro-f1-span"},
     "trial": SCORES | {f"eval_{name}" for name in SCORES} | {"train_loss"},
     "benchmark": {
-        f"{scope}{name}" for scope in ("", "e2e_") for b in (1, 2) for name in (
+        f"{scope}{name}"
+        for scope in ("", "e2e_")
+        for b in (1, 2)
+        for name in (
             *(f"latency_batch_{b}_{part}" for part in SERIES),
             f"throughput_batch_{b}_samples_per_sec",
         )
-    } | {"throughput_samples_per_sec", "peak_memory_mb", "model_load_seconds"},
+    }
+    | {"throughput_samples_per_sec", "peak_memory_mb", "model_load_seconds"},
     "selection": {"selected_macro-f1-span", "selected_latency_ms", "best_macro-f1-span", "n_candidates"},
     "training": {f"{prefix}{name}" for prefix in ("", "test_", "eval_") for name in SCORES}
     | {
@@ -63,7 +73,15 @@ METRICS = {
 TAGS = {
     "sweep": {"azureml.runType", "azureml.sweep", "best_trial_run_id", "best_trial_run_id_uid", "best_trial_number"},
     "trial": {"azureml.trial", "trial_number", "trial_state"},
-    "benchmark": {"benchmark_source", "benchmarked_model", "hw.cpu", "hw.cores", "hw.isa", "sw.torch", "sw.onnxruntime"},
+    "benchmark": {
+        "benchmark_source",
+        "benchmarked_model",
+        "hw.cpu",
+        "hw.cores",
+        "hw.isa",
+        "sw.torch",
+        "sw.onnxruntime",
+    },
     "selection": {"selection_reason", "source_sweep_runs", "source_benchmark_runs", "source_sweep_runs_uid"},
     "training": {"training_type", "mlflow.runName"},
     "conversion": {"conversion_type", "source_training_run", "source_training_run_uid"},
@@ -74,7 +92,14 @@ ARTIFACTS = {
     "trial": set(),
     "benchmark": {"benchmark.json", "latency.png"},
     "selection": {"selection.json", "pareto.png"},
-    "training": {"checkpoint", "metrics.json", "config.yaml", "label_map.json", "confusion_matrix.png", "environment.json"},
+    "training": {
+        "checkpoint",
+        "metrics.json",
+        "config.yaml",
+        "label_map.json",
+        "confusion_matrix.png",
+        "environment.json",
+    },
     "conversion": {"conversion_log.txt", "tokenizer.json", "nertrail.json"},
     "pipeline": {"report.html", "config.yaml", "lineage.json", "tracking.json"},
 }
@@ -96,18 +121,27 @@ class Store:
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("server", marks=pytest.mark.server)])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Iterator[Store]:
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path
+) -> Iterator[Store]:
     """The tiny experiment, run by the command a person types, delivered to a sqlite file or to a real server."""
     folder = tmp_path_factory.mktemp(request.param)
     uri = f"sqlite:///{folder}/mlflow.db" if request.param == "sqlite" else request.getfixturevalue("mlflow_server")
     config = tiny_experiment.write(folder, tiny_backbone, {"experiment_name": f"golden-{request.param}"})
-    environment = {**os.environ, "NERTRAIL_UPLOADER": "process", "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        "NERTRAIL_UPLOADER": "process",
+        "OMP_NUM_THREADS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     if request.param == "server":
         environment["MLFLOW_TRACKING_URI"] = uri
     command = [sys.executable, "-W", "error::ResourceWarning", "-m", "nertrail"]
     done = subprocess.run([*command, "run", str(config)], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    synced = subprocess.run([*command, "sync", "runs/tiny"], cwd=folder, env=environment, capture_output=True, text=True)
+    synced = subprocess.run(
+        [*command, "sync", "runs/tiny"], cwd=folder, env=environment, capture_output=True, text=True
+    )
     assert synced.returncode == 0, synced.stdout + synced.stderr
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(f"golden-{request.param}")

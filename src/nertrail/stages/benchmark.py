@@ -31,7 +31,7 @@ _FILES: Mapping[Backend, str] = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "m
 class BenchmarkConfig(Model):
     """How models are timed. Every series ends after `iterations` or `max_seconds`, whichever comes first."""
 
-    batch_sizes: tuple[pydantic.PositiveInt, ...] = pydantic.Field((1, 4), min_length=1)
+    batch_sizes: tuple[pydantic.PositiveInt, ...] = pydantic.Field(default=(1, 4), min_length=1)
     iterations: pydantic.PositiveInt = 20
     warmup_iterations: pydantic.NonNegativeInt = 3
     max_seconds: pydantic.PositiveFloat = 10.0

@@ -36,9 +36,9 @@ class ConversionConfig(Model):
     """
 
     targets: tuple[Target, ...] = ("onnx_fp32", "onnx_int8")
-    opset: int = pydantic.Field(17, ge=14, le=20)
+    opset: int = pydantic.Field(default=17, ge=14, le=20)
     max_abs_diff: pydantic.PositiveFloat = 1e-4
-    min_f1_share: float = pydantic.Field(0.95, ge=0, le=1)
+    min_f1_share: float = pydantic.Field(default=0.95, ge=0, le=1)
 
 
 class ConversionResult(Model):
@@ -51,7 +51,7 @@ class ConversionResult(Model):
     success: bool
     folder: Path | None = None
     log_path: Path
-    opset: int | None = None
+    opset: int
     checkpoint_bytes: int = 0
     onnx_bytes: int = 0
     smoke_test_passed: bool = False
@@ -83,7 +83,6 @@ class ConversionResult(Model):
                 Artifact(self.log_path, "conversion_log.txt"),
             ),
         )
-
 
     def _measured(self) -> dict[str, float | None]:
         return {
@@ -229,5 +228,5 @@ class _Attempt:
             checkpoint_bytes=weight_bytes(self.checkpoint.path),
             seconds=time.perf_counter() - self._began,
             error=None if failure is None else f"{type(failure).__name__}: {failure}",
-            **self.numbers,
+            **{"opset": self.config.opset, **self.numbers},
         )

@@ -81,8 +81,8 @@ class BackboneConfig(Model):
 class WindowConfig(Model):
     """How texts longer than the model are cut: pieces per window, pieces of overlap."""
 
-    max_length: int = pydantic.Field(128, ge=8)
-    stride: int = pydantic.Field(32, ge=0)
+    max_length: int = pydantic.Field(default=128, ge=8)
+    stride: int = pydantic.Field(default=32, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _advances(self) -> WindowConfig:
@@ -96,10 +96,10 @@ class Hyperparameters(Model):
 
     learning_rate: pydantic.PositiveFloat = 5e-4
     batch_size: pydantic.PositiveInt = 8
-    dropout: float | None = pydantic.Field(None, ge=0, lt=1)
+    dropout: float | None = pydantic.Field(default=None, ge=0, lt=1)
     weight_decay: pydantic.NonNegativeFloat = 0.01
-    warmup: float = pydantic.Field(0.1, ge=0, lt=1)
-    label_smoothing: float = pydantic.Field(0.0, ge=0, lt=1)
+    warmup: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    label_smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)
     max_grad_norm: pydantic.PositiveFloat = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     batching: Literal["length", "shuffle"] = "length"
@@ -173,7 +173,9 @@ class Inputs:
         backbone = config.backbone()
         tokenizer, labels = load_tokenizer(backbone), LabelSet(self.dataset.types)
         splits = (self.dataset.train, self.dataset.validation, self.dataset.test)
-        train, validation, test = (encode(split, tokenizer, labels, self.windows) if split else None for split in splits)
+        train, validation, test = (
+            encode(split, tokenizer, labels, self.windows) if split else None for split in splits
+        )
         if train is None or validation is None:
             raise DataError("has no training or no validation texts", place=self.source, remedy="give both splits")
         return Prepared(backbone, tokenizer, labels, train, validation, test)

@@ -76,9 +76,9 @@ class PrunerConfig(Model):
     """When a trial is stopped early. `bandit` stops one whose value is worse than the best by more than the slack."""
 
     type: Literal["median", "hyperband", "bandit", "none"] = "none"
-    startup_trials: int | None = pydantic.Field(None, ge=0)
-    warmup_steps: int = pydantic.Field(0, ge=0)
-    slack: float = pydantic.Field(0.1, ge=0)
+    startup_trials: int | None = pydantic.Field(default=None, ge=0)
+    warmup_steps: int = pydantic.Field(default=0, ge=0)
+    slack: float = pydantic.Field(default=0.1, ge=0)
 
     def build(self, max_trials: int) -> optuna.pruners.BasePruner:
         import optuna

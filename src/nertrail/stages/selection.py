@@ -20,9 +20,9 @@ Goal = Literal["maximize", "minimize"]
 class SelectionConfig(Model):
     """How much score may be given up for speed; `accuracy_threshold: null` takes the best score."""
 
-    accuracy_threshold: float | None = pydantic.Field(0.02, ge=0)
+    accuracy_threshold: float | None = pydantic.Field(default=0.02, ge=0)
     use_relative_threshold: bool = True
-    min_accuracy_gain: float = pydantic.Field(0.0, ge=0)
+    min_accuracy_gain: float = pydantic.Field(default=0.0, ge=0)
 
 
 class SelectionCandidate(Model):
@@ -171,7 +171,9 @@ def _reason(
     if config.accuracy_threshold is None:
         return f"{chosen.name} has the best {score}; no threshold was set, so speed was not considered."
     if batch_size is None:
-        return f"{chosen.name} has the best {score}; the candidates were not measured alike, so speed was not considered."
+        return (
+            f"{chosen.name} has the best {score}; the candidates were not measured alike, so speed was not considered."
+        )
     speed = f"{chosen.latency_ms[batch_size]:.2f} ms at batch size {batch_size}"
     if chosen is best:
         return f"{chosen.name} has the best {score} and is the fastest within {margin:.4f} of it, {speed}."

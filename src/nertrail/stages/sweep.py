@@ -50,7 +50,7 @@ class SweepConfig(Model):
     sampler: Literal["tpe", "random"] = "tpe"
     pruner: PrunerConfig = PrunerConfig()
     storage: StorageConfig = StorageConfig()
-    k_folds: int | None = pydantic.Field(None, ge=2)
+    k_folds: int | None = pydantic.Field(default=None, ge=2)
     search_space: Mapping[str, Dimension] = {}
     enqueue: tuple[Mapping[str, Any], ...] = ()
 
@@ -192,7 +192,7 @@ def open_study(config: SweepConfig, folder: Path, study_name: str, seed: int) ->
 def _spent(study: optuna.Study) -> float:
     """Seconds that the study's finished trials took, over all sessions."""
     durations = (trial.duration for trial in study.get_trials(deepcopy=False) if trial.duration)
-    return sum(duration.total_seconds() for duration in durations)
+    return float(sum(duration.total_seconds() for duration in durations))
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,9 @@ class _Sweep:
         values: list[float] = []
         folds = make_folds(self.inputs.dataset.train, count, self.inputs.seed)
         for index, (train, validation) in enumerate(folds):
-            data = replace(self.prepared, train=self.prepared.encode(train), validation=self.prepared.encode(validation))
+            data = replace(
+                self.prepared, train=self.prepared.encode(train), validation=self.prepared.encode(validation)
+            )
             scores = self._fold(trial, settings, data, index, run)
             values.append(objective_of(scores, self.config.objective.metric))
             metrics.update({f"fold_{index}_{name}": value for name, value in scores.items()})

@@ -250,8 +250,9 @@ class _Scored:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, encoded: Encoded) -> _Scored:
-        from nertrail.ner.evaluation import evaluate, predictions
+        from nertrail.ner.evaluation import evaluate
         from nertrail.ner.predictor import TorchRecognizer, run
+        from nertrail.ner.windows import predictions
 
         logits = run(TorchRecognizer(checkpoint), encoded)
         spans, _ = predictions(encoded, logits, checkpoint.decoding)
@@ -267,7 +268,9 @@ class _Scored:
                     {
                         "id": document.document.id,
                         "missed": [[*span, text[span.start : span.end]] for span in sorted(document.gold - predicted)],
-                        "spurious": [[*span, text[span.start : span.end]] for span in sorted(predicted - document.gold)],
+                        "spurious": [
+                            [*span, text[span.start : span.end]] for span in sorted(predicted - document.gold)
+                        ],
                     }
                 )
         return rows
