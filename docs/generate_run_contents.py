@@ -39,6 +39,7 @@ _ENTITY = "(precision|recall|f1|support)"
 # (kinds, parts, what a name looks like, what it is called on the page)
 PATTERNS = (
     ("trial", "metrics", rf"fold_\d+_{_METRIC}", "fold_{i}_{metric}"),
+    ("sweep", "metrics", rf"best_fold_\d+_{_METRIC}", "best_fold_{i}_{metric}"),
     ("trial fold training", "metrics", rf"eval_{_METRIC}", "eval_{metric}"),
     ("training", "metrics", rf"test_{_METRIC}", "test_{metric}"),
     ("training", "metrics", rf"test_[A-Z]+_{_ENTITY}", r"test_{entity}_\1"),

@@ -343,8 +343,19 @@ def _print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None
 def _print_delivery(run_dir: Path) -> None:
     from nertrail.tracking.uploader import status as delivery
 
-    rows = [tuple(str(value) for value in row) for row in delivery(run_dir)]
-    _print_table(("run", "status", "written", "delivered", "pending", "dead letters"), rows)
+    head = ("run", "stage", "status", "delivered", "pending", "waiting", "run id on the server")
+    for uri, rows in delivery(run_dir).items():
+        print(f"records for {_without_password(uri)}")
+        cells = [
+            (r.name, r.stage, r.status, str(r.events), str(r.pending), str(r.waiting), r.run_id or "-") for r in rows
+        ]
+        _print_table(head, cells)
+
+
+def _without_password(uri: str) -> str:
+    from nertrail.tracking.redaction import without_password
+
+    return without_password(uri)
 
 
 def _need_journal(run_dir: Path) -> None:

@@ -56,4 +56,5 @@ class Trackers:
             run_dir=self._run_dir,
             switches=getattr(self._config.tracking, kind.stage, None),
             parent=self._parent,
+            linger_s=self._config.linger_s,
         )
