@@ -30,8 +30,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 lint:
-	$(BIN)/ruff check src tests perf examples notebooks
-	$(BIN)/ruff format --check src tests perf examples
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

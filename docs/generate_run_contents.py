@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 PAGE, MEANINGS = HERE / "run-contents.md", HERE / "run-contents.yaml"
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from nertrail.tracking.memory import MemoryBackend, MemoryRun  # noqa: E402
+from nertrail.tracking.memory import MemoryBackend, MemoryRun
 
 KINDS = ("pipeline", "sweep", "trial", "fold", "benchmark", "selection", "training", "conversion")
 PARTS = ("params", "metrics", "tags", "artifacts")

@@ -7,8 +7,7 @@ import os
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 import pydantic
 import yaml
@@ -41,6 +40,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.MarkedYAMLError(problem="a key is no plain value", problem_mark=key_node.start_mark)
         if key in seen:
             raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
         seen.add(key)
@@ -178,18 +179,16 @@ def _place(key: Key, place: str, text: str | None, overridden: Iterable[str]) ->
     return f"{place}:{line}" if line else place
 
 
-def _without_tags(key: Key, tree: Any) -> Key:
+def _without_tags(location: Key, tree: Any) -> Key:
     """Drop from a pydantic location what is the name of a union's member, not a key of the file."""
     kept: list[str | int] = []
-    for part in key:
-        if isinstance(tree, dict):
-            kept.append(part)
-            if part not in tree:
-                break
+    for place, part in enumerate(location):
+        inside = isinstance(tree, dict) and part in tree
+        if inside or (isinstance(tree, list) and isinstance(part, int) and part < len(tree)):
             tree = tree[part]
-        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
             kept.append(part)
-            tree = tree[part]
+        elif place == len(location) - 1 and isinstance(tree, dict):
+            kept.append(part)  # what is missing
     return tuple(kept)
 
 
@@ -223,45 +222,28 @@ def keys_of(kind: type[Model]) -> list[str]:
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
-def _model_at(annotation: Any, location: Key) -> type[Model] | None:
-    """The model at a pydantic location, which names union members by their tag and mapping values by their key."""
+def _model_at(kind: type[Model], location: Key) -> type[Model] | None:
+    """The model that holds the last part of a pydantic location; of a union, the member that its tag names."""
+    found: list[type[Model]] = [kind]
     for part in location:
-        annotation = _inner(annotation, part)
-    return next((member for member in _members(annotation) if _is_model(member)), None)
+        fields = [model.model_fields[part].annotation for model in found if part in model.model_fields]
+        tagged = [model for model in found if part in _tags(model)]
+        if tagged and len(found) > 1:
+            found = tagged
+        elif fields and isinstance(part, str):
+            found = _models_in(fields[0])
+    return found[0] if found else None
 
 
-def _inner(annotation: Any, part: str | int) -> Any:
-    members = _members(annotation)
-    for member in members:
-        if _is_model(member) and part in member.model_fields and not _tagged(member, part):
-            return member.model_fields[str(part)].annotation
-    tagged = [member for member in members if _is_model(member) and _tagged(member, part)]
-    if tagged:
-        return tagged[0]
-    return next((get_args(member)[-1 if _is_mapping(member) else 0] for member in members if get_args(member)), None)
+def _tags(model: type[Model]) -> tuple[Any, ...]:
+    field = model.model_fields.get("type")
+    return get_args(field.annotation) if field else ()
 
 
-def _members(annotation: Any) -> list[Any]:
-    """The members of a union, or the annotation alone; what is only Annotated is laid bare."""
-    if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [member for argument in get_args(annotation) for member in _members(argument)]
-    return [annotation]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Model)
-
-
-def _is_mapping(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    return isinstance(origin, type) and issubclass(origin, Mapping)
-
-
-def _tagged(model: type[Model], tag: str | int) -> bool:
-    """Whether one of the model's keys can only be `tag`: how a union's members are told apart."""
-    return any(get_args(field.annotation) == (tag,) for field in model.model_fields.values())
+def _models_in(annotation: Any) -> list[type[Model]]:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return [annotation]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]
 
 
 def line_of(text: str, key: Key) -> int | None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -24,15 +24,15 @@ State = Literal["open", "done", "failed"]
 class Entry(Model):
     """One step: `uids` names its MLflow runs, `superseded` those of an earlier version of it.
 
-    `began` is seconds since the epoch. `identity` is the fingerprint of what its working files hold for; while it stays, they are worked on further.
-    """
+    `began` is in seconds since the epoch. `identity` is the fingerprint of what the step's working files hold for: while
+    it stays, they are worked on further.
 
     step: str
     fingerprint: str
     identity: str = ""
     state: State
     uids: dict[str, str]
-    superseded: dict[str, str] = {}
+    superseded: Mapping[str, str] = {}
     began: float = 0.0
     seconds: float = 0.0
     result: Any = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nertrail import summary
-from nertrail.errors import ConfigError, ConversionError, StageError
+from nertrail.errors import ConfigError, ConversionError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger, fingerprint
 from nertrail.records import Artifact, RunRecord, write_json

@@ -44,7 +44,7 @@ def open_steps(
     progress: Progress = quiet,
     announce: Announce = log.info,
 ) -> Iterator[Steps]:
-    """The stages of an experiment without a pipeline run, below `parent_run` (a run id of the server) if there is one."""
+    """The stages of an experiment without a pipeline run, below `parent_run` (a server's run id) if there is one."""
     inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
     for backbone in experiment.backbones:
         inputs.prepare(backbone)

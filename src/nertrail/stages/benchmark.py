@@ -85,7 +85,8 @@ class BenchmarkResult(Model):
         """How it was measured: what must be equal before two latencies are compared."""
         report = self.report
         machine = report["hardware"].get("cpu", "")
-        return f"{report['backend']} on {report['device']} ({machine}), {report['threads']} threads, {report['max_length']} pieces"
+        where = f"{report['backend']} on {report['device']} ({machine})"
+        return f"{where}, {report['threads']} threads, {report['max_length']} pieces"
 
     def record(self) -> RunRecord:
         """What the benchmark run shows."""

@@ -109,7 +109,7 @@ class SelectionResult(Model):
 
 def select_best_configuration_across_studies(
     candidates: Sequence[SelectionCandidate],
-    config: SelectionConfig = SelectionConfig(),
+    config: SelectionConfig | None = None,
     *,
     objective: str = "macro-f1-span",
     goal: Goal = "maximize",
@@ -125,6 +125,7 @@ def select_best_configuration_across_studies(
     """
     if not candidates:
         raise StageError("there is nothing to select from")
+    config = config or SelectionConfig()
     sign = 1.0 if goal == "maximize" else -1.0
     best = max(candidates, key=lambda candidate: sign * candidate.score)
     batch_size = _common_batch(candidates)

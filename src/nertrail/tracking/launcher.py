@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Launcher:
             return
         save_health(self.folder, replace(health, state="starting", error=""))
         self._process = _spawn(self.run_dir, self.uri, self.linger_s)
+        weakref.finalize(self, _forget, self._process)
 
     def _warn(self) -> None:
         health = load_health(self.folder)
@@ -104,6 +106,11 @@ def _spawn(run_dir: Path, uri: str, linger_s: float) -> subprocess.Popen[bytes]:
             env=_environment(uri),
             process_group=0,
         )
+
+
+def _forget(process: subprocess.Popen[bytes]) -> None:
+    """The uploader outlives us on purpose: subprocess shall not warn that it still runs."""
+    process.returncode = 0 if process.poll() is None else process.returncode
 
 
 def _folder_of(uri: str, run_dir: Path) -> Path:
