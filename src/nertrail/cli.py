@@ -228,7 +228,7 @@ def sync(
     to: Annotated[str | None, typer.Option(metavar="URI", help="Deliver to this server instead.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Deliver what a run dir's journal holds to its MLflow server, or to another; exit code 3 while something is missing."""
+    """Deliver a run dir's journal to its MLflow server, or to another; exit code 3 while something is missing."""
     from nertrail.tracking.uploader import sync as deliver
 
     _need_journal(run_dir)

@@ -222,17 +222,24 @@ def keys_of(kind: type[Model]) -> list[str]:
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
-def _model_at(kind: type[Model], location: Key) -> type[Model] | None:
-    """The model that holds the last part of a pydantic location; of a union, the member that its tag names."""
+def _model_at(kind: type[Model], location: Key, tree: Any) -> type[Model] | None:
+    """The model at a pydantic location of `tree`; of a union, the member that its tag names."""
     found: list[type[Model]] = [kind]
     for part in location:
+        is_key = isinstance(part, int) or (isinstance(tree, dict) and part in tree)
+        tree = _below(tree, part) if is_key else tree
         fields = [model.model_fields[part].annotation for model in found if part in model.model_fields]
-        tagged = [model for model in found if part in _tags(model)]
-        if tagged and len(found) > 1:
-            found = tagged
+        if not is_key:
+            found = [model for model in found if part in _tags(model)] or found
         elif fields and isinstance(part, str):
             found = _models_in(fields[0])
     return found[0] if found else None
+
+
+def _below(tree: Any, part: str | int) -> Any:
+    if isinstance(tree, dict):
+        return tree.get(part)
+    return tree[part] if isinstance(tree, list) and isinstance(part, int) and part < len(tree) else None
 
 
 def _tags(model: type[Model]) -> tuple[Any, ...]:

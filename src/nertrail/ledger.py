@@ -24,8 +24,9 @@ State = Literal["open", "done", "failed"]
 class Entry(Model):
     """One step: `uids` names its MLflow runs, `superseded` those of an earlier version of it.
 
-    `began` is in seconds since the epoch. `identity` is the fingerprint of what the step's working files hold for: while
-    it stays, they are worked on further.
+    `began` is in seconds since the epoch. `identity` is the fingerprint of what its working
+    files hold for; while it stays, they are worked on further.
+    """
 
     step: str
     fingerprint: str
