@@ -165,7 +165,7 @@ def build(
         raise ConfigError(
             f"{_dotted(key)}: {_problem(first)}",
             place=_place(key, place, text, overridden),
-            remedy=_remedy(kind, tuple(first["loc"]), key, first),
+            remedy=_remedy(kind, tree, key, first),
         ) from None
 
 
@@ -205,12 +205,12 @@ def _problem(error: Any) -> str:
     return f"{message}, found {error['input']!r} ({type(error['input']).__name__})"
 
 
-def _remedy(kind: type[Model], location: Key, key: Key, error: Any) -> str:
+def _remedy(kind: type[Model], tree: Mapping[str, Any], key: Key, error: Any) -> str:
     if error["type"] == "missing":
         return f"add {_dotted(key)}"
     if error["type"] != "extra_forbidden":
         return "correct the value"
-    model = _model_at(kind, location[:-1])
+    model = _model_at(kind, tuple(error["loc"])[:-1], tree)
     known = keys_of(model) if model else []
     near = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.5)
     listing = ", ".join(known)
