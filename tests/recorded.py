@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from nertrail.stages.training import train_model
 from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.mlflow_tracker import MLflowSweepTracker, MLflowTrainingTracker
 from nertrail.tracking.uploader import sync
+
+# For the whole process: what is still undelivered at its exit would otherwise be sent to the working directory's store.
+os.environ["NERTRAIL_UPLOADER"] = "off"
 
 
 def delivered(run_dir: Path) -> MemoryBackend:
