@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ os.environ["NERTRAIL_UPLOADER"] = "off"
 def delivered(run_dir: Path) -> MemoryBackend:
     """Every run in the journal of a run dir. A run's parent is named by the id that the backend gave it."""
     memory = MemoryBackend()
-    receipt = sync(run_dir, "memory", backend=memory)
+    # a name of its own: delivery to a known one would go on where the last ended
+    receipt = sync(run_dir, f"memory-{uuid.uuid4().hex}", backend=memory)
     assert receipt.complete and not receipt.waiting, receipt
     return memory
 

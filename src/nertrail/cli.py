@@ -64,6 +64,8 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
+        except typer.Exit:
+            raise
         except InputError as error:
             _fail(str(error), BAD_INPUT)
         except NertrailError as error:

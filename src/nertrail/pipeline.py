@@ -17,7 +17,7 @@ from nertrail.report import write_report
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.inputs import Inputs, Progress, quiet, read_inputs
 from nertrail.stages.training import TrainingResult
-from nertrail.steps import Announce, Steps
+from nertrail.steps import Announce, Steps, planned
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
@@ -66,7 +66,7 @@ def run_pipeline(
     mark = fingerprint(experiment.model_dump(mode="json", exclude={"mlflow"}), inputs.version)
     if ledger.is_done("pipeline", mark) and not force:
         announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
-        return PipelineResult(run_dir, summary.lines(ledger), report=run_dir / "report.html")
+        return PipelineResult(run_dir, summary.lines(ledger, planned(experiment)), report=run_dir / "report.html")
     check_backbones(experiment, inputs)
     trackers = Trackers(experiment.mlflow, name, run_dir)
     steps = Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
@@ -132,8 +132,9 @@ class _Pipeline:
 
     def _show(self, run: Run) -> None:
         """The pipeline run's own metrics and artifacts: report, lineage and the receipt so far."""
-        self.result.report = write_report(self.steps.run_dir, self.name)
-        lineage = summary.lineage(self.steps.ledger, self.steps.inputs.version)
+        steps = planned(self.steps.experiment)
+        self.result.report = write_report(self.steps.run_dir, self.name, steps)
+        lineage = summary.lineage(self.steps.ledger, self.steps.inputs.version, steps)
         run.log(
             RunRecord(
                 metrics={f"{stage}_seconds": seconds for stage, seconds in self.steps.seconds.items()},

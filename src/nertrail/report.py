@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ tr.taken { font-weight: 600; background: #eef6ee; } .quiet { color: #5d6b7a; } i
 """
 
 
-def write_report(run_dir: Path, title: str) -> Path:
-    """Write `report.html` from the result files in `results/`; parts whose stage has not run are left out."""
-    results = {path.stem: read_json(path) for path in sorted((run_dir / "results").glob("*.json"))}
+def write_report(run_dir: Path, title: str, steps: Collection[str]) -> Path:
+    """Write `report.html` from the result files of `steps`; parts whose stage has not run are left out."""
+    files = {step: run_dir / "results" / f"{step}.json" for step in steps}
+    results = {step: read_json(path) for step, path in files.items() if path.is_file()}
     done = {step: entry["result"] for step, entry in results.items() if entry["state"] == "done" and entry["result"]}
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -144,7 +145,6 @@ def _steps(results: Mapping[str, Any]) -> str:
     rows = [
         ([step, entry["state"], _number(entry["seconds"], 1), ", ".join(uid[:8] for uid in entry["uids"].values())], "")
         for step, entry in results.items()
-        if step != "pipeline"
     ]
     return "<h2>Steps</h2>" + _table(["step", "state", "seconds", "runs (uid)"], rows)
 

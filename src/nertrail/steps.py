@@ -38,6 +38,13 @@ R = TypeVar("R")
 Announce = Callable[[str], None]
 
 
+def planned(experiment: Experiment) -> list[str]:
+    """The steps of a pipeline, in their order. A run dir may hold others, of backbones or targets since removed."""
+    sweeps = [f"sweep-{backbone.name}" for backbone in experiment.backbones]
+    conversions = [f"conversion-{target}" for target in experiment.conversion.targets]
+    return [*sweeps, "benchmark-trials", "selection", "training", *conversions, "benchmark-final"]
+
+
 class Steps:
     """The stages of one experiment in one run dir. A step that is done and unchanged is not done again.
 
@@ -294,7 +301,7 @@ class Steps:
         for name, uid in known.uids.items():
             new = entry.uids.get(name) or next(iter(entry.uids.values()))
             pipeline.existing_run(uid).log(RunRecord(tags={"superseded_by": RunRef(new), "superseded_by_uid": new}))
-        extended = known.identity == entry.identity and known.state == "done" and not force
+        extended = known.identity == entry.identity and known.state != "failed" and not force
         if folder is not None and not extended:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +72,10 @@ _KINDS: Mapping[str, type[Model]] = {
 }
 
 
-def lines(ledger: Ledger) -> list[StageLine]:
-    """The table of a run dir that is finished."""
-    steps = [entry for entry in ledger.entries() if entry.step != "pipeline"]
-    return [StageLine(entry.step, "reused", entry.seconds, main_number(_result(entry))) for entry in steps]
+def lines(ledger: Ledger, steps: Collection[str]) -> list[StageLine]:
+    """The table of a run dir in which `steps` are done."""
+    done = [entry for entry in ledger.entries() if entry.step in steps and entry.state == "done"]
+    return [StageLine(entry.step, "reused", entry.seconds, main_number(_result(entry))) for entry in done]
 
 
 def _result(entry: Entry) -> Any:
@@ -85,9 +85,9 @@ def _result(entry: Entry) -> Any:
     return _KINDS[stage].model_validate(entry.result)
 
 
-def lineage(ledger: Ledger, data_version: str) -> dict[str, Any]:
-    """Which run made what of which: steps by uid, with what each was made from."""
-    entries = {entry.step: entry for entry in ledger.entries()}
+def lineage(ledger: Ledger, data_version: str, steps: Collection[str]) -> dict[str, Any]:
+    """Which run made what of which: `steps` by uid, with what each was made from."""
+    entries = {entry.step: entry for entry in ledger.entries() if entry.step in {"pipeline", *steps}}
     return {
         "schema": 1,
         "nertrail": __version__,

@@ -14,7 +14,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConversionError
-from nertrail.records import Artifact, RunRecord, run_reference
+from nertrail.records import Artifact, RunRecord, RunRef, run_reference
 from nertrail.stages.conversion_log import ConversionLog
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.names import conversion_metrics, conversion_params
@@ -123,7 +123,8 @@ def convert_model(
 
     tracker = tracker or MLflowConversionTracker.off()
     checkpoint = load_checkpoint(checkpoint_dir)
-    with tracker.start_conversion_run(f"convert-{target}", target, source_training_run, uid=uid) as run:
+    source = RunRef(source_training_run) if source_training_run else None
+    with tracker.start_conversion_run(f"convert-{target}", target, source, uid=uid) as run:
         attempt = _Attempt(config, checkpoint, target, folder, validation)
         failure = attempt.run()
         result = attempt.result(source_training_run, failure)
@@ -161,6 +162,9 @@ class _Attempt:
             self.log(f"FAILED: {failure}")
             shutil.rmtree(self.folder, ignore_errors=True)
             return failure
+        except BaseException:  # stopped: what was not judged must not look like a model that passed
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         self.log("passed")
         return None
 

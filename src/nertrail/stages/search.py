@@ -65,6 +65,12 @@ class Int(_Range):
     step: pydantic.PositiveInt = 1
     log: bool = False
 
+    @pydantic.model_validator(mode="after")
+    def _has_a_logarithm(self) -> Int:
+        if self.log and (self.step != 1 or self.low < 1):
+            raise ValueError(f"log needs a low of at least 1 and no step, not low {self.low} and step {self.step}")
+        return self
+
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         return trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log)
 

@@ -1,0 +1,164 @@
+"""Sweeps over the two-layer model: counting, failing, pruning, going on, and what the runs show."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from nertrail.errors import StageError, TrialError
+from nertrail.experiment import Experiment
+from nertrail.ner import trainer
+from nertrail.stages.inputs import Inputs
+from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
+from nertrail.stages.trials import objective_of
+from nertrail.tracking.memory import MemoryBackend, MemoryRun
+from nertrail.tracking.mlflow_tracker import MLflowSweepTracker
+
+Sweep = Callable[..., SweepResult]
+
+
+@pytest.fixture
+def memory() -> MemoryBackend:
+    return MemoryBackend()
+
+
+@pytest.fixture
+def sweep(experiment: Experiment, inputs: Inputs, tmp_path: Path, memory: MemoryBackend) -> Sweep:
+    """Run the sweep of the cut backbone with changed settings; always in the same folder."""
+
+    def run(progress: Any = None, **changes: Any) -> SweepResult:
+        config = SweepConfig.model_validate({**experiment.sweep.model_dump(), "epochs": 1, **changes})
+        tracker = MLflowSweepTracker.over(memory)
+        options = {"progress": progress} if progress else {}
+        return run_sweep(
+            config, experiment.hyperparameters, inputs, experiment.backbones[1], tmp_path, tracker=tracker, **options
+        )
+
+    return run
+
+
+def of_kind(memory: MemoryBackend, kind: str) -> list[MemoryRun]:
+    return [run for run in memory.runs.values() if run.tags["mlflow.runType"] == kind]
+
+
+def replace_fit(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None]) -> list[trainer.FitSettings]:
+    """Call `before` with the number of the fit first; returns the settings of all fits."""
+    real, seen = trainer.fit, list[trainer.FitSettings]()
+
+    def fit(*args: Any, **kwargs: Any) -> Any:
+        seen.append(args[5])
+        before(len(seen) - 1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(trainer, "fit", fit)
+    return seen
+
+
+def test_the_enqueued_trial_comes_first_and_its_values_reach_the_training(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = replace_fit(monkeypatch, lambda number: None)
+    result = sweep()
+    assert result.trials[0].params == {"learning_rate": 5e-3, "batch_size": 4}
+    assert [(s.learning_rate, s.batch_size) for s in seen] == [
+        (trial.params["learning_rate"], trial.params["batch_size"]) for trial in result.trials
+    ]
+    assert result.random_search
+
+
+def test_only_the_best_checkpoint_stays(sweep: Sweep, tmp_path: Path) -> None:
+    result = sweep()
+    assert [folder.name for folder in (tmp_path / "trials").iterdir()] == [str(result.best_number)]
+    assert result.best.value == max(trial.value or 0.0 for trial in result.trials)
+    assert (result.checkpoint / "model.safetensors").is_file()
+
+
+def test_a_failed_trial_does_not_end_the_sweep(
+    sweep: Sweep, memory: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_first(number: int) -> None:
+        if number == 0:
+            raise RuntimeError("out of memory")
+
+    replace_fit(monkeypatch, fail_first)
+    result = sweep()
+    assert [trial.state for trial in result.trials] == ["FAIL", "COMPLETE"]
+    failed, completed = sorted(of_kind(memory, "trial"), key=lambda run: str(run.tags["trial_number"]))
+    assert (failed.status, failed.tags["trial_state"]) == ("FAILED", "FAIL")
+    assert (completed.status, completed.tags["trial_state"]) == ("FINISHED", "COMPLETE")
+    assert result.record().metrics["n_failed_trials"] == 1
+
+
+def test_a_sweep_without_a_completed_trial_fails(
+    sweep: Sweep, memory: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(number: int) -> None:
+        raise RuntimeError("no")
+
+    replace_fit(monkeypatch, fail)
+    with pytest.raises(StageError, match="none of the 2 trials of cut completed"):
+        sweep()
+    assert [run.status for run in of_kind(memory, "sweep")] == ["FAILED"]
+
+
+def test_a_pruned_trial_is_finished_and_says_so(
+    sweep: Sweep, memory: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prune_second(number: int) -> None:
+        if number == 1:
+            raise optuna.TrialPruned
+
+    replace_fit(monkeypatch, prune_second)
+    result = sweep()
+    assert [trial.state for trial in result.trials] == ["COMPLETE", "PRUNED"]
+    states = {run.tags["trial_state"]: run.status for run in of_kind(memory, "trial")}
+    assert states == {"COMPLETE": "FINISHED", "PRUNED": "FINISHED"}
+    assert result.record().metrics["n_pruned_trials"] == 1
+
+
+def test_an_interrupted_trial_goes_on_under_its_number_and_in_its_run(
+    sweep: Sweep, memory: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(number: int) -> None:
+        if number == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        replace_fit(patch, interrupt)
+        sweep()
+    before = {run.tags["trial_number"]: uid for uid, run in memory.runs.items() if "trial_number" in run.tags}
+    result = sweep()
+    assert [(trial.number, trial.state) for trial in result.trials] == [(0, "COMPLETE"), (1, "COMPLETE")]
+    assert {str(trial.number): trial.uid for trial in result.trials} == {str(n): uid for n, uid in before.items()}
+
+
+def test_a_finished_sweep_can_be_extended(sweep: Sweep, memory: MemoryBackend) -> None:
+    first = sweep(max_trials=1)
+    second = sweep(max_trials=2)
+    assert second.trials[0] == first.trials[0]
+    assert len(second.trials) == 2
+    resumed = [run.params["resumed_from_checkpoint"] for run in of_kind(memory, "sweep")]
+    assert sorted(str(value) for value in resumed) == ["False", "True"]
+
+
+def test_folds_lie_below_their_trial_and_are_averaged(sweep: Sweep, memory: MemoryBackend) -> None:
+    result = sweep(max_trials=1, k_folds=2)
+    (trial,), folds = of_kind(memory, "trial"), of_kind(memory, "fold")
+    assert sorted(str(run.tags["fold_idx"]) for run in folds) == ["0", "1"]
+    values = [trial.metrics[f"fold_{index}_macro-f1-span"] for index in range(2)]
+    assert trial.metrics["cv_mean"] == pytest.approx(statistics.fmean(values))
+    assert trial.metrics["cv_std"] == pytest.approx(statistics.stdev(values))
+    assert result.best.value == pytest.approx(trial.metrics["cv_mean"])
+    assert (result.checkpoint / "model.safetensors").is_file(), "the winner is refitted on the whole train split"
+
+
+@pytest.mark.parametrize("metrics", [{}, {"macro-f1-span": math.nan}, {"macro-f1-span": math.inf}])
+def test_a_useless_objective_is_an_error_and_never_zero(metrics: dict[str, float]) -> None:
+    with pytest.raises(TrialError, match="the objective macro-f1-span is"):
+        objective_of(metrics, "macro-f1-span")
