@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, get_args
 
 from nertrail.errors import ConfigError, InputError
 from nertrail.experiment import Experiment, find_config, load_experiment
+from nertrail.ner.checkpoint import load_checkpoint
+from nertrail.pipeline import check_backbones, check_stages
 from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, convert_model
 from nertrail.stages.inputs import Progress, quiet, read_inputs
 from nertrail.steps import Announce, Steps, log
@@ -45,9 +47,9 @@ def open_steps(
     announce: Announce = log.info,
 ) -> Iterator[Steps]:
     """The stages of an experiment without a pipeline run, below `parent_run` (a server's run id) if there is one."""
+    check_stages(force)
     inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
-    for backbone in experiment.backbones:
-        inputs.prepare(backbone)
+    check_backbones(experiment, inputs)
     trackers = Trackers(experiment.mlflow, name, run_dir, parent_run)
     try:
         yield Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
@@ -73,6 +75,9 @@ def convert_alone(
     chosen = check_target(target)
     out = out or checkpoint.parent / "onnx"
     check_writable(out)
+    if overrides and config is None:
+        raise ConfigError(f"{overrides[0]} overrides nothing", place="--set", remedy="name an experiment with --config")
+    load_checkpoint(checkpoint)
     path = find_config(config) if config else None
     experiment = load_experiment(path, overrides) if path else None
     settings = experiment.mlflow if experiment else MlflowConfig() if parent_run else None
@@ -102,7 +107,6 @@ def check_target(target: str) -> Target:
 
 def _validation(experiment: Experiment, checkpoint: Path) -> Encoded:
     """The experiment's validation texts, as the checkpoint's own tokenizer sees them."""
-    from nertrail.ner.checkpoint import load_checkpoint
     from nertrail.ner.windows import encode
 
     model = load_checkpoint(checkpoint)

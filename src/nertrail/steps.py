@@ -21,7 +21,7 @@ from nertrail.stages.conversion import ConversionResult, Target, convert_model
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
 from nertrail.stages.selection import SelectionCandidate, SelectionResult, run_selection
 from nertrail.stages.sweep import SweepResult, run_sweep
-from nertrail.stages.training import TrainingResult, train_model
+from nertrail.stages.training import TrainingResult, start_of, train_model
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import (
@@ -194,6 +194,10 @@ class Steps:
         config = self.experiment.training
         folder = self.run_dir / "checkpoints" / "training"
         parts = [config, hyperparameters, backbone]
+        start_of(source, self.inputs.prepare(backbone))  # a wrong one is told before anything is written
+        if source is not None and source.resolve().is_relative_to(folder.resolve()):
+            remedy = "choose another run dir with --run-dir, or copy the checkpoint"
+            raise ConfigError("lies where the new training will be written", place=str(source), remedy=remedy)
         return self._step(
             "training",
             TrainingResult,

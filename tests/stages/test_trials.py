@@ -177,7 +177,15 @@ def test_folds_of_a_failed_trial_leave_nothing(sweep: Any, tmp_path: Path) -> No
     assert kept(tmp_path) == {"1"}
 
 
-def test_a_timeout_counts_over_sessions(sweep: Any) -> None:
+def test_a_timeout_counts_over_sessions(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep([0.5])
+    seen: list[float] = []
+    monkeypatch.setattr("nertrail.stages.sweep.run_trials", lambda *given: seen.append(given[3]))
+    sweep(max_trials=2, timeout_minutes=1)
+    assert 50 < seen[0] < 60
+
+
+def test_no_trial_begins_after_the_timeout(sweep: Any) -> None:
     sweep([0.5])
     result, script = sweep([0.6], max_trials=2, timeout_minutes=1e-9)
     assert (len(result.trials), len(script.data)) == (1, 0)

@@ -75,7 +75,7 @@ class TrainingResult(Model):
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """Where the weights come from: the backbone, or a checkpoint that is trained further."""
 
     checkpoint: Checkpoint | None
@@ -118,7 +118,7 @@ def train_model(
     """
     tracker = tracker or MLflowTrainingTracker.off()
     prepared = inputs.prepare(backbone)
-    start = _start(source_checkpoint, prepared)
+    start = start_of(source_checkpoint, prepared)
     with tracker.start_training_run(f"{backbone.name}_{{run_id}}", backbone.name, start.training_type, uid=uid) as run:
         fitted = _fit(config, hyperparameters, inputs, prepared, folder / "fit", start, run, progress)
         result = _finish(config, hyperparameters, inputs, prepared, folder, start, fitted, run.uid)
@@ -127,9 +127,14 @@ def train_model(
     return result
 
 
-def _start(source: Path | None, prepared: Prepared) -> _Start:
+def start_of(source: Path | None, prepared: Prepared) -> Start:
+    """Where a training starts: at the backbone, or at the checkpoint `source`.
+
+    Raises:
+        ModelError: `source` is no checkpoint, or one for other types than the data's.
+    """
     if source is None:
-        return _Start(None, None)
+        return Start(None, None)
     from nertrail.ner.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(source)
@@ -139,7 +144,7 @@ def _start(source: Path | None, prepared: Prepared) -> _Start:
             place=str(source),
             remedy="map the data's types with data.label_map, or name them with data.types",
         )
-    return _Start(checkpoint, str(source))
+    return Start(checkpoint, str(source))
 
 
 def _fit(
@@ -148,7 +153,7 @@ def _fit(
     inputs: Inputs,
     prepared: Prepared,
     folder: Path,
-    start: _Start,
+    start: Start,
     run: Run,
     progress: Progress,
 ) -> Fitted:
@@ -189,7 +194,7 @@ def _finish(
     inputs: Inputs,
     prepared: Prepared,
     folder: Path,
-    start: _Start,
+    start: Start,
     fitted: Fitted,
     uid: str,
 ) -> TrainingResult:

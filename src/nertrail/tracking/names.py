@@ -137,7 +137,8 @@ def benchmark_tags(doc: Mapping[str, Any]) -> dict[str, Value]:
     """The hardware and library tags of a benchmark run."""
     hardware = doc.get("hardware") or {}
     named = {**_HARDWARE_TAGS, "onnxruntime": "sw.onnxruntime"}
-    return {tag: str(hardware[key]) for key, tag in named.items() if hardware.get(key) is not None}
+    tags: dict[str, Value] = {tag: str(hardware[key]) for key, tag in named.items() if hardware.get(key) is not None}
+    return {**tags, "percentiles": "underpowered"} if doc.get("underpowered") else tags
 
 
 def conversion_params(

@@ -1,0 +1,174 @@
+"""The whole chain over the two-layer model: its tree, and what a second run does and does not do again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recorded
+import tiny_experiment
+from nertrail.errors import ConfigError
+from nertrail.experiment import load_experiment
+from nertrail.ner import onnx
+from nertrail.pipeline import PipelineResult, check_stages, run_pipeline
+from nertrail.records import read_json
+from nertrail.tracking.memory import MemoryRun
+
+ONE = {"name": "cut", "num_hidden_layers": 1}
+QUICK = ["sweep.max_trials=1", "sweep.epochs=1", "training.epochs=1", "conversion.min_f1_share=0"]
+ALL = ["sweep-cut", "benchmark-trials", "selection", "training", "conversion-onnx_fp32", "benchmark-final"]
+Pipeline = Callable[..., tuple[PipelineResult, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Pipeline:
+    """Runs the tiny experiment with one backbone, one trial and one target: always the same run dir."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    backbones = [{**ONE, "source": str(tiny_backbone)}]
+    path = tiny_experiment.write(folder, tiny_backbone, backbones=backbones)
+
+    def run(*overrides: str, force: tuple[str, ...] = (), name: str = "run") -> tuple[PipelineResult, list[str]]:
+        said: list[str] = []
+        base = [*QUICK, "conversion.targets=[onnx_fp32]"]
+        experiment = load_experiment(path, [*base, *overrides])
+        return run_pipeline(experiment, "tiny", folder / name, force=force, announce=said.append), said
+
+    run()
+    return run
+
+
+def done_again(said: list[str]) -> list[str]:
+    return [line.partition(":")[0] for line in said if ": starts" in line]
+
+
+def test_a_second_run_does_nothing_and_says_so(pipeline: Pipeline) -> None:
+    result, said = pipeline()
+    assert said == ["finished and unchanged: nothing to do (--force STAGE does a stage again)"]
+    assert [line.step for line in result.lines] == ALL
+    assert {line.status for line in result.lines} == {"reused"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "force", "again"),
+    [
+        (["conversion.opset=18"], (), ALL[4:]),
+        (["training.epochs=2"], (), ALL[3:]),
+        (["selection.accuracy_threshold=0.3"], (), ["selection"]),
+        ([], ("training",), ALL[3:]),
+        ([], ("benchmark-final",), ["benchmark-final"]),
+    ],
+)
+def test_only_what_depends_on_a_change_is_done_again(
+    pipeline: Pipeline, overrides: list[str], force: tuple[str, ...], again: list[str]
+) -> None:
+    pipeline()
+    result, said = pipeline(*overrides, force=force)
+    assert done_again(said) == again
+    assert [line.step for line in result.lines] == ALL
+    assert {line.step for line in result.lines if line.status == "reused"} == set(ALL) - set(again)
+    assert {f"{step}: unchanged, reused" for step in set(ALL) - set(again)} <= set(said)
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_steps_of_a_target_that_was_removed_are_not_shown(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, failed: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        if failed:
+            patch.setattr(onnx, "quantize_int8", _fail)
+        both = ["conversion.targets=[onnx_fp32, onnx_int8]", f"conversion.max_abs_diff={0.1 + failed}"]
+        assert bool(pipeline(*both)[0].failures) is failed
+    pipeline()
+    result, said = pipeline()
+    assert said[0].startswith("finished and unchanged")
+    assert [line.step for line in result.lines] == ALL
+    assert "onnx_int8" not in (result.run_dir / "report.html").read_text(encoding="utf-8")
+    lineage = read_json(result.run_dir / "artifacts" / "lineage.json")
+    assert [step["step"] for step in lineage["steps"]] == ALL
+
+
+def _fail(*_: Any, **__: Any) -> None:
+    raise RuntimeError("no such operator")
+
+
+def test_a_target_that_fails_does_not_stop_the_others(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx, "quantize_int8", _fail)
+        result, _ = pipeline("conversion.targets=[onnx_int8, onnx_fp32]")
+    (failure,) = result.failures
+    assert failure.startswith("onnx_int8: RuntimeError: no such operator; see ")
+    assert [line.step for line in result.lines] == ALL
+    assert "conversion-onnx_int8" in (result.run_dir / "report.html").read_text(encoding="utf-8")
+    result, said = pipeline("conversion.targets=[onnx_int8, onnx_fp32]")
+    assert (result.failures, done_again(said)) == ([], ["conversion-onnx_int8", "benchmark-final"])
+
+
+def test_an_interrupted_sweep_that_is_extended_keeps_its_trials(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nertrail.ner import trainer
+
+    real, calls = trainer.fit, list[int]()
+
+    def fit(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "fit", fit)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline("sweep.max_trials=2", name="extended")
+        calls.append(1)
+        pipeline("sweep.max_trials=3", name="extended")
+    assert len(calls) == 1 + 1 + 1 + 2 + 1, (
+        "one finished, one interrupted, this count; two more trials and the training"
+    )
+
+
+@pytest.mark.parametrize("force", [("swep",), ("training", "all")])
+def test_force_names_stages(force: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="is no stage") as caught:
+        check_stages(force)
+    assert (caught.value.place, "sweep, benchmark" in str(caught.value.remedy)) == ("--force", True)
+
+
+def test_the_tree_and_what_a_redone_stage_leaves(
+    tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "off")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    backbones = [{**ONE, "source": str(tiny_backbone)}]
+    path = tiny_experiment.write(tmp_path, tiny_backbone, {"delivery_budget_s": 0}, backbones=backbones)
+    experiment = load_experiment(path, [*QUICK, "conversion.targets=[onnx_fp32]"])
+    for force in ((), ("conversion",)):
+        run_pipeline(experiment, "tiny", tmp_path / "run", force=force)
+    runs = list(recorded.delivered(tmp_path / "run").runs.values())
+    kinds = [str(run.tags["mlflow.runType"]) for run in runs]
+    assert sorted(kinds) == ["benchmark"] * 5 + ["conversion"] * 2 + [
+        "pipeline",
+        "selection",
+        "sweep",
+        "training",
+        "trial",
+    ]
+    old, new = (run for run in runs if run.tags["mlflow.runType"] == "conversion")
+    assert old.tags["superseded_by_uid"] == new.start.uid
+    assert "superseded_by" not in new.tags
+    assert {run.status for run in runs} == {"FINISHED"}
+    (pipeline,) = (run for run in runs if run.tags["mlflow.runType"] == "pipeline")
+    assert _parents(runs) == {"trial": {"sweep"}, **{kind: {"pipeline"} for kind in set(kinds) - {"trial", "pipeline"}}}
+    assert set(pipeline.artifacts) == {"report.html", "config.yaml", "lineage.json", "tracking.json"}
+
+
+def _parents(runs: list[MemoryRun]) -> dict[str, set[str]]:
+    kinds = {run.run_id: str(run.tags["mlflow.runType"]) for run in runs}
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        if parent := run.tags.get("mlflow.parentRunId"):
+            found.setdefault(str(run.tags["mlflow.runType"]), set()).add(kinds[str(parent)])
+    return found
