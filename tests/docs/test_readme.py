@@ -54,3 +54,4 @@ def test_files_that_the_readme_names_exist() -> None:
 
 def test_nothing_is_left_to_fill_in() -> None:
     assert "TODO" not in README + CONFIGURATION
+    assert "@@" not in README + CONFIGURATION
