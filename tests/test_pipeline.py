@@ -55,7 +55,6 @@ def test_a_second_run_does_nothing_and_says_so(pipeline: Pipeline) -> None:
     ("overrides", "force", "again"),
     [
         (["conversion.opset=18"], (), ALL[4:]),
-        (["training.epochs=2"], (), ALL[3:]),
         (["selection.accuracy_threshold=0.3"], (), ["selection"]),
         ([], ("training",), ALL[3:]),
         ([], ("benchmark-final",), ["benchmark-final"]),

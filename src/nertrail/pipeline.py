@@ -15,6 +15,7 @@ from nertrail.ledger import Ledger, fingerprint
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.report import write_report
 from nertrail.stages.conversion import ConversionResult
+from nertrail.stages.folds import make_folds
 from nertrail.stages.inputs import Inputs, Progress, quiet, read_inputs
 from nertrail.stages.training import TrainingResult
 from nertrail.steps import Announce, Steps, planned
@@ -67,7 +68,7 @@ def run_pipeline(
     if ledger.is_done("pipeline", mark) and not force:
         announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
         return PipelineResult(run_dir, summary.lines(ledger, planned(experiment)), report=run_dir / "report.html")
-    check_backbones(experiment, inputs)
+    check_inputs(experiment, inputs)
     trackers = Trackers(experiment.mlflow, name, run_dir)
     steps = Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
     try:
@@ -83,10 +84,12 @@ def check_stages(force: Collection[str]) -> None:
             raise ConfigError(f"{step!r} is no stage", place="--force", remedy=f"stages: {', '.join(STAGES)}")
 
 
-def check_backbones(experiment: Experiment, inputs: Inputs) -> None:
-    """Read every backbone's tokenizer, so that a wrong name is told before anything is written."""
+def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
+    """Read every backbone's tokenizer and deal the folds: what can't be used is told before anything is written."""
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
+    if experiment.sweep.k_folds:
+        make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)
 
 
 class _Pipeline:

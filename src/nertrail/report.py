@@ -60,6 +60,8 @@ def _training(result: Mapping[str, Any] | None) -> str:
     test = result["test_metrics"]
     scores = [([name, _number(value), _number(test.get(name))], "") for name, value in result["metrics"].items()]
     about = f"{result['backbone']}, {result['training_type']}, best epoch {result['best_epoch']}"
+    if result["absent_types"]:
+        about += f", types absent from validation: {', '.join(result['absent_types'])}"
     speed = f"{result['tokens_per_second']:.0f} pieces per second, data version {result['dataset_digest']}"
     matrix = _picture(result["files"].get("confusion_matrix.png"))
     return (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 from nertrail.errors import ConfigError, InputError
 from nertrail.experiment import Experiment, find_config, load_experiment
 from nertrail.ner.checkpoint import load_checkpoint
-from nertrail.pipeline import check_backbones, check_stages
+from nertrail.pipeline import check_inputs, check_stages
 from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, convert_model
 from nertrail.stages.inputs import Progress, quiet, read_inputs
 from nertrail.steps import Announce, Steps, log
@@ -49,7 +49,7 @@ def open_steps(
     """The stages of an experiment without a pipeline run, below `parent_run` (a server's run id) if there is one."""
     check_stages(force)
     inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
-    check_backbones(experiment, inputs)
+    check_inputs(experiment, inputs)
     trackers = Trackers(experiment.mlflow, name, run_dir, parent_run)
     try:
         yield Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)

@@ -117,6 +117,6 @@ def sources(step: str, known: Mapping[str, Entry]) -> list[str]:
         "benchmark-trials": sweeps,
         "selection": [*sweeps, "benchmark-trials"],
         "training": ["selection"],
-        "benchmark-final": ["training", *conversions],
+        "benchmark-final": ["training", *(name for name in conversions if known[name].state == "done")],
     }
     return above.get(step, ["training"] if step in conversions else [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,18 +155,20 @@ def run_benchmarking(
 
 
 def candidates_in(folders: Sequence[Path]) -> list[Candidate]:
-    """A candidate for each folder, a checkpoint or a converted model, named after it.
+    """A candidate for each folder, a checkpoint or a converted model, named after it; of one name, the second is `-2`.
 
     Raises:
         ModelError: a folder holds neither.
     """
     from nertrail.ner.checkpoint import read_manifest
 
-    found = []
+    found, seen = list[Candidate](), Counter[str]()
     for folder in folders:
-        backbone = read_manifest(folder).backbone_name
+        backbone, label = read_manifest(folder).backbone_name, folder.resolve().name
+        seen[label] += 1
+        label = label if seen[label] == 1 else f"{label}-{seen[label]}"
         backends: list[Backend] = [name for name, file in _FILES.items() if (folder / file).is_file()] or ["torch"]
-        found += [Candidate(f"{folder.resolve().name}-{name}", folder, backbone, name) for name in backends]
+        found += [Candidate(f"{label}-{name}", folder, backbone, name) for name in backends]
     return found
 
 

@@ -20,6 +20,10 @@ class Choice(Model):
     type: Literal["choice"]
     values: tuple[str | int | float | bool | None, ...] = pydantic.Field(min_length=1)
 
+    def limits(self) -> tuple[Any, ...]:
+        """All values: what holds for them holds for the dimension."""
+        return self.values
+
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         return trial.suggest_categorical(name, list(self.values))
 
@@ -31,6 +35,10 @@ class _Range(Model):
         if low > high:
             raise ValueError(f"low {low} is above high {high}")
         return self
+
+    def limits(self) -> tuple[Any, ...]:
+        """Both ends: what holds for them holds for all between."""
+        return getattr(self, "low", 0), getattr(self, "high", 0)
 
 
 class Uniform(_Range):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,11 +59,27 @@ class SweepConfig(Model):
             raise ValueError(f"{name!r} is no hyperparameter; known: {', '.join(sorted(Hyperparameters.model_fields))}")
         for name in sorted({key for trial in self.enqueue for key in trial} - set(self.search_space)):
             raise ValueError(f"{name!r} is enqueued, but the search space has no such dimension")
+        for name, value in self._named_values():
+            _check_hyperparameter(name, value)
         return self
+
+    def _named_values(self) -> Iterator[tuple[str, Any]]:
+        for name, dimension in self.search_space.items():
+            yield from ((name, value) for value in dimension.limits())
+        for trial in self.enqueue:
+            yield from trial.items()
 
     def is_random_search(self) -> bool:
         """Whether every trial is drawn before the sampler has anything to learn from."""
         return self.sampler == "random" or self.max_trials <= startup_trials(self.max_trials)
+
+
+def _check_hyperparameter(name: str, value: Any) -> None:
+    """Raise ValueError for a value that no training can have, before the first trial draws it."""
+    try:
+        Hyperparameters.model_validate({name: value})
+    except pydantic.ValidationError as error:
+        raise ValueError(f"{name} can't be {value!r}: {error.errors()[0]['msg']}") from None
 
 
 class TrialSummary(Model):

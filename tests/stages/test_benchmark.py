@@ -1,0 +1,94 @@
+"""Benchmarks: what is measured, in which runs, under which names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nertrail.errors import ModelError
+from nertrail.experiment import Experiment
+from nertrail.ner.model import load_model, save_checkpoint
+from nertrail.records import read_json
+from nertrail.stages.benchmark import BenchmarkConfig, Candidate, candidates_in, run_benchmarking
+from nertrail.stages.inputs import Inputs
+from nertrail.tracking.memory import MemoryBackend
+from nertrail.tracking.mlflow_tracker import MLflowBenchmarkTracker
+
+SERIES = ("ms", "std_ms", "min_ms", "max_ms", "p50_ms", "p95_ms", "p99_ms")
+CONFIG = BenchmarkConfig(batch_sizes=(1, 3), iterations=3, warmup_iterations=1, max_seconds=1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(experiment: Experiment, inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was never trained: its speed is the same."""
+    prepared, folder = inputs.prepare(experiment.backbones[1]), tmp_path_factory.mktemp("model") / "fresh"
+    model = load_model(prepared.backbone, prepared.labels)
+    settings = {"backbone_name": "cut", "labels": prepared.labels, "windows": inputs.windows}
+    return save_checkpoint(model, prepared.tokenizer, folder, **settings).path
+
+
+@pytest.fixture(scope="module")
+def texts(inputs: Inputs) -> list[str]:
+    return [document.text for document in inputs.dataset.validation]
+
+
+def test_every_batch_size_is_shown(checkpoint: Path, texts: list[str], tmp_path: Path) -> None:
+    memory, sources = MemoryBackend(), ("hpo_trial", "final_training")
+    candidates = [Candidate(source, checkpoint, "cut", source=source) for source in sources]
+    tracker, uids = MLflowBenchmarkTracker.over(memory), {"hpo_trial": "a", "final_training": "b"}
+    results = run_benchmarking(CONFIG, candidates, texts, tmp_path, max_length=32, tracker=tracker, uids=uids)
+    assert [result.name for result in results] == list(uids)
+    assert {uid: run.tags["benchmark_source"] for uid, run in memory.runs.items()} == {"a": sources[0], "b": sources[1]}
+    run = memory.runs["a"]
+    named = {f"{scope}latency_batch_{b}_{part}" for scope in ("", "e2e_") for b in (1, 3) for part in SERIES}
+    rates = {f"{scope}throughput_batch_{b}_samples_per_sec" for scope in ("", "e2e_") for b in (1, 3)}
+    assert named | rates | {"throughput_samples_per_sec", "peak_memory_mb", "model_load_seconds"} <= set(run.metrics)
+    assert run.metrics["throughput_samples_per_sec"] == max(
+        run.metrics[f"throughput_batch_{b}_samples_per_sec"] for b in (1, 3)
+    )
+    assert run.params == {
+        "benchmark_batch_sizes": "1,3",
+        "benchmark_iterations": 3,
+        "benchmark_warmup_iterations": 1,
+        "benchmark_max_length": 32,
+        "benchmark_device": "cpu",
+        "benchmark_backend": "torch",
+        "benchmark_threads": 1,
+    }
+    assert set(run.artifacts) == {"benchmark.json", "latency.png"}
+    document = read_json(results[0].path)
+    assert document["schema"] == 1
+    assert [batch["n"] for batch in document["batches"].values()] == [3, 3]
+    assert results[0].latencies() == {b: run.metrics[f"latency_batch_{b}_ms"] for b in (1, 3)}
+
+
+def test_models_are_compared_only_when_they_were_measured_alike(
+    checkpoint: Path, texts: list[str], tmp_path: Path
+) -> None:
+    candidates = [Candidate("x", checkpoint, "cut")]
+    found = {
+        run_benchmarking(CONFIG, candidates, texts, tmp_path, max_length=length)[0].conditions() for length in (32, 16)
+    }
+    assert len(found) == 2
+
+
+def test_candidates_are_found_in_folders(checkpoint: Path) -> None:
+    (found,) = candidates_in([checkpoint])
+    assert (found.name, found.folder, found.backbone, found.backend) == ("fresh-torch", checkpoint, "cut", "torch")
+
+
+def test_folders_of_one_name_are_two_candidates(checkpoint: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "other" / "fresh"
+    twin.mkdir(parents=True)
+    for file in checkpoint.iterdir():
+        (twin / file.name).symlink_to(file)
+    assert len({candidate.name for candidate in candidates_in([checkpoint, twin])}) == 2
+
+
+def test_a_folder_without_a_model_opens_no_run(tmp_path: Path, texts: list[str]) -> None:
+    memory = MemoryBackend()
+    candidates = [Candidate("x", tmp_path, "cut", backend="onnx_int8")]
+    with pytest.raises(ModelError, match=r"holds no model_int8\.onnx"):
+        run_benchmarking(CONFIG, candidates, texts, tmp_path, tracker=MLflowBenchmarkTracker.over(memory))
+    assert memory.runs == {}
