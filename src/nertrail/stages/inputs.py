@@ -12,7 +12,6 @@ import pydantic
 from nertrail.config import Model
 from nertrail.errors import ConfigError, DataError
 from nertrail.ner.readers import Dataset, DataSettings, Document, data_version, read_dataset
-from nertrail.records import DatasetInput
 
 if TYPE_CHECKING:
     import tokenizers
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """Told of long work: what, how much is done, how much there is."""
 
-OBJECTIVES = ("macro-f1-span", "micro-f1-span", "macro-f1", "loss")
 Metric = Literal["macro-f1-span", "micro-f1-span", "macro-f1", "loss"]
 
 
@@ -179,9 +177,6 @@ class Inputs:
         if train is None or validation is None:
             raise DataError("has no training or no validation texts", place=self.source, remedy="give both splits")
         return Prepared(backbone, tokenizer, labels, train, validation, test)
-
-    def dataset_input(self) -> DatasetInput:
-        return DatasetInput(name=Path(self.source).name or "data", digest=self.version, source=self.source)
 
 
 def read_inputs(data: DataConfig, windows: WindowConfig, decoding: str, seed: int) -> Inputs:
