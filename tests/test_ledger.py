@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nertrail.ledger import Ledger, fingerprint, forced
+from nertrail.records import write_json
 
 
 @pytest.fixture
@@ -62,3 +63,23 @@ def test_force_names_a_stage_or_a_step() -> None:
     assert forced("sweep-minilm-l6", {"sweep"})
     assert forced("sweep-minilm-l6", {"sweep-minilm-l6"})
     assert not forced("sweep-minilm-l6", {"sweep-minilm-l3", "training"})
+
+
+def test_a_moved_run_dir_is_read_where_it_lies(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    ledger = Ledger(before)
+    kept = write_json(before / "artifacts" / "scores.json", {})
+    ledger.finish(ledger.begin("training", "f"), {"files": [str(kept)], "elsewhere": "/data/x"}, 1.0)
+    before.rename(after)
+    entry = Ledger(after).entry("training")
+    assert entry is not None
+    assert entry.result == {"files": [str(after / "artifacts" / "scores.json")], "elsewhere": "/data/x"}
+
+
+def test_a_step_whose_files_are_gone_is_not_done(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    kept = write_json(tmp_path / "model.json", {})
+    ledger.finish(ledger.begin("training", "f"), {"path": str(kept), "note": "elsewhere/model"}, 1.0)
+    assert ledger.is_done("training", "f")
+    kept.unlink()
+    assert not ledger.is_done("training", "f")

@@ -93,7 +93,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def page(ledger: Ledger, tmp_path: Path) -> str:
-    return write_report(tmp_path, "my <title>", STEPS).read_text(encoding="utf-8")
+    return write_report(tmp_path / "report.html", "my <title>", Ledger(tmp_path).shown(STEPS)).read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_a_failed_step_is_shown_and_a_removed_one_is_not(page: str) -> None:
 
 def test_a_run_dir_that_has_only_begun(tmp_path: Path) -> None:
     Ledger(tmp_path).begin("sweep-a", "mark")
-    page = write_report(tmp_path, "t", STEPS).read_text(encoding="utf-8")
+    page = write_report(tmp_path / "report.html", "t", Ledger(tmp_path).shown(STEPS)).read_text(encoding="utf-8")
     assert "<td>sweep-a</td><td>open</td>" in page
     assert "Final model" not in page
 

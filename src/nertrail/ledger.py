@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from nertrail.config import Model
 from nertrail.records import read_json, write_json
 
 State = Literal["open", "done", "failed"]
+_HERE = "<run dir>/"
 
 
 class Entry(Model):
@@ -44,26 +45,33 @@ class Entry(Model):
 
 
 class Ledger:
-    """The steps of one run dir."""
+    """The steps of one run dir. Paths below the run dir are kept relative to it, so that it can be moved."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._folder = run_dir / "results"
+        self._run_dir, self._folder = run_dir, run_dir / "results"
 
     def entry(self, step: str) -> Entry | None:
         """The step as it was left, None if it never began."""
         path = self._path(step)
-        return Entry.model_validate(read_json(path)) if path.is_file() else None
+        return self._read(path) if path.is_file() else None
 
     def entries(self) -> list[Entry]:
         """All steps, in the order in which they began."""
         paths = [path for path in self._folder.glob("*.json") if not path.name.startswith(".")]
-        found = (Entry.model_validate(read_json(path)) for path in paths)
-        return sorted(found, key=lambda entry: (entry.began, entry.step))
+        return sorted(map(self._read, paths), key=lambda entry: (entry.began, entry.step))
+
+    def shown(self, steps: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of `steps` that have begun, in that order, as plain data."""
+        known = {step: self.entry(step) for step in steps}
+        return {step: entry.model_dump(mode="json") for step, entry in known.items() if entry}
 
     def is_done(self, step: str, fingerprint: str) -> bool:
-        """Whether the step's result can be taken as it is."""
+        """Whether the step's result can be taken as it is, with every file it names in the run dir."""
         known = self.entry(step)
-        return known is not None and known.state == "done" and known.fingerprint == fingerprint
+        if known is None or known.state != "done" or known.fingerprint != fingerprint:
+            return False
+        inside = f"{self._run_dir}/"
+        return all(Path(text).exists() for text in _strings(known.result) if text.startswith(inside))
 
     def begin(self, step: str, fingerprint: str, identity: str = "", runs: Sequence[str] = ("",)) -> Entry:
         """Open the step: in the same runs if it was interrupted, in new ones if it changed, failed or is forced."""
@@ -97,11 +105,31 @@ class Ledger:
         self._write(entry.model_copy(update={"state": "failed", "seconds": seconds, "result": result}))
 
     def _write(self, entry: Entry) -> Entry:
-        write_json(self._path(entry.step), entry.model_dump(mode="json"))
+        write_json(self._path(entry.step), _replaced(entry.model_dump(mode="json"), f"{self._run_dir}/", _HERE))
         return entry
+
+    def _read(self, path: Path) -> Entry:
+        return Entry.model_validate(_replaced(read_json(path), _HERE, f"{self._run_dir}/"))
 
     def _path(self, step: str) -> Path:
         return self._folder / f"{step}.json"
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """`value` with the beginning `old` of every string in it made `new`."""
+    if isinstance(value, Mapping):
+        return {key: _replaced(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, old, new) for item in value]
+    return new + value.removeprefix(old) if isinstance(value, str) and value.startswith(old) else value
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(item)
 
 
 def fingerprint(*parts: Any) -> str:

@@ -136,7 +136,7 @@ class _Pipeline:
     def _show(self, run: Run) -> None:
         """The pipeline run's own metrics and artifacts: report, lineage and the receipt so far."""
         steps = planned(self.steps.experiment)
-        self.result.report = write_report(self.steps.run_dir, self.name, steps)
+        self.result.report = write_report(self.steps.run_dir / "report.html", self.name, self.steps.ledger.shown(steps))
         lineage = summary.lineage(self.steps.ledger, self.steps.inputs.version, steps)
         run.log(
             RunRecord(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from nertrail.records import read_json
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733; }
@@ -19,10 +17,8 @@ tr.taken { font-weight: 600; background: #eef6ee; } .quiet { color: #5d6b7a; } i
 """
 
 
-def write_report(run_dir: Path, title: str, steps: Collection[str]) -> Path:
-    """Write `report.html` from the result files of `steps`; parts whose stage has not run are left out."""
-    files = {step: run_dir / "results" / f"{step}.json" for step in steps}
-    results = {step: read_json(path) for step, path in files.items() if path.is_file()}
+def write_report(path: Path, title: str, results: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write the report of steps, given as a ledger's entries in plain data; what has not run is left out."""
     done = {step: entry["result"] for step, entry in results.items() if entry["state"] == "done" and entry["result"]}
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -34,7 +30,6 @@ def write_report(run_dir: Path, title: str, steps: Collection[str]) -> Path:
         _steps(results),
     ]
     page = f"<!doctype html><meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"
-    path = run_dir / "report.html"
     path.write_text(page + "\n".join(part for part in parts if part), encoding="utf-8")
     return path
 

@@ -121,6 +121,10 @@ class Steps:
         uids = [trial.uid for sweep in sweeps for trial in sweep.trials]
         return self.benchmark("benchmark-trials", candidates, uids)
 
+    def benchmark_models(self, candidates: list[Candidate]) -> list[BenchmarkResult]:
+        """Models from anywhere; another model in the same folder is measured anew."""
+        return self.benchmark("benchmark-models", candidates, [candidate.digest() for candidate in candidates])
+
     def benchmark(self, step: str, candidates: list[Candidate], sources: list[str]) -> list[BenchmarkResult]:
         names = [candidate.name for candidate in candidates]
         config = self.experiment.benchmark.model_dump(mode="json")

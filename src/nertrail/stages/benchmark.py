@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +66,14 @@ class Candidate:
         from nertrail.ner.predictor import TorchRecognizer
 
         return TorchRecognizer(load_checkpoint(self.folder), threads=threads)
+
+    def digest(self) -> str:
+        """16 hex digits over the model's files: what another model in the same folder changes."""
+        total = hashlib.sha256()
+        for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
+            with path.open("rb") as file:
+                total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return total.hexdigest()[:16]
 
 
 class BenchmarkResult(Model):

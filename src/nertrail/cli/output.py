@@ -1,0 +1,59 @@
+"""What the commands print: tables, receipts, progress bars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nertrail.summary import StageLine
+    from nertrail.tracking.receipt import Receipt
+
+
+def announcer(quiet: bool) -> Callable[[str], None]:
+    """Prints what a command is doing, or nothing."""
+    return (lambda _text: None) if quiet else (lambda text: print(f"· {text}", flush=True))
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar per long work on a terminal, silence elsewhere. Yields `show(what, done, total)`."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _what, _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=None)
+        yield lambda what, done, total: bars.update(task, description=what, completed=done, total=total)
+
+
+def print_receipt(receipt: Receipt) -> None:
+    """How much of what was recorded has arrived, and the command that delivers the rest."""
+    counts = f"{receipt.delivered} of {receipt.written} delivered, {receipt.pending} pending, {receipt.dropped} dropped"
+    print(f"records     {counts}")
+    if not receipt.complete:
+        print(f"            {receipt.why}; deliver with: {receipt.command}")
+
+
+def print_lines(lines: list[StageLine]) -> None:
+    """The table of the stages."""
+    print_table(
+        ("stage", "status", "time", "main number"), [(s.step, s.status, f"{s.seconds:.1f} s", s.number) for s in lines]
+    )
+
+
+def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table as wide as the terminal, 160 columns where there is none."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
