@@ -93,7 +93,8 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def page(ledger: Ledger, tmp_path: Path) -> str:
-    return write_report(tmp_path / "report.html", "my <title>", Ledger(tmp_path).shown(STEPS)).read_text(
+    results = Ledger(tmp_path).shown(STEPS)
+    return write_report(tmp_path / "report.html", "my <title>", results).read_text(encoding="utf-8")
         encoding="utf-8"
     )
 
