@@ -95,8 +95,6 @@ def ledger(tmp_path: Path) -> Ledger:
 def page(ledger: Ledger, tmp_path: Path) -> str:
     results = Ledger(tmp_path).shown(STEPS)
     return write_report(tmp_path / "report.html", "my <title>", results).read_text(encoding="utf-8")
-        encoding="utf-8"
-    )
 
 
 @pytest.mark.parametrize(
