@@ -46,7 +46,7 @@ PARAMS = {
 }
 METRICS = {
     "sweep": {"n_trials", "n_completed_trials", "n_pruned_trials", "n_failed_trials", "best_macro-f1-span"},
-    "trial": SCORES | {f"eval_{name}" for name in SCORES} | {"train_loss"},
+    "trial": SCORES | {f"eval_{name}" for name in SCORES} | {"train_loss", "learning_rate_now"},
     "benchmark": {
         f"{scope}{name}"
         for scope in ("", "e2e_")

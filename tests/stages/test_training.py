@@ -11,7 +11,9 @@ import pytest
 
 from nertrail.errors import ModelError
 from nertrail.experiment import Experiment
+from nertrail.ner.checkpoint import load_checkpoint
 from nertrail.ner.labels import LabelSet
+from nertrail.records import RunRef
 from nertrail.stages.inputs import Inputs
 from nertrail.stages.training import TrainingResult, train_model
 from nertrail.tracking.memory import MemoryBackend
@@ -55,15 +57,21 @@ def test_texts_leave_only_when_they_may(train: Train, trained: TrainingResult, i
     assert "errors.jsonl" in train(tmp_path, replace(inputs, show_texts=True)).files
 
 
-def test_a_checkpoint_is_trained_further(train: Train, trained: TrainingResult, tmp_path: Path) -> None:
+def test_a_checkpoint_is_trained_further(train: Train, tmp_path: Path) -> None:
     memory = MemoryBackend()
     tracker = MLflowTrainingTracker.over(memory)
-    result = train(tmp_path, source_checkpoint=trained.checkpoint, tracker=tracker)
-    (run,) = memory.runs.values()
+    first = train(tmp_path / "first", tracker=tracker)
+    result = train(tmp_path / "second", source_checkpoint=first.checkpoint, tracker=tracker)
+    run = memory.runs[result.uid]
+    assert run.tags["source_training_run"] == RunRef(first.uid)
     assert result.training_type == "continued"
     assert run.tags["training_type"] == "continued"
-    assert (run.params["source_checkpoint"], run.params["data_strategy"]) == (str(trained.checkpoint), "new_only")
-    assert result.metrics["loss"] != trained.metrics["loss"]
+    assert (run.params["source_checkpoint"], run.params["data_strategy"]) == (str(first.checkpoint), "new_only")
+    assert result.metrics["loss"] != first.metrics["loss"]
+
+
+def test_an_untracked_checkpoint_names_no_run(trained: TrainingResult) -> None:
+    assert load_checkpoint(trained.checkpoint).run_uid is None
 
 
 def test_other_types_are_an_error(train: Train, trained: TrainingResult, inputs: Inputs, tmp_path: Path) -> None:

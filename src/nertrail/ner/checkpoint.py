@@ -25,13 +25,17 @@ REMEDY = "name a checkpoint folder that nertrail wrote"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with a trained model (torch or ONNX) and the settings that its scores hold for."""
+    """A folder with a trained model (torch or ONNX) and the settings that its scores hold for.
+
+    `run_uid` names the run that trained it, None where none was recorded.
+    """
 
     path: Path
     backbone_name: str
     labels: LabelSet
     windows: WindowSettings
     decoding: str
+    run_uid: str | None = None
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the folder, without truncation and padding."""
@@ -58,6 +62,7 @@ def write_manifest(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
         "labels": list(checkpoint.labels.names),
         "windows": asdict(checkpoint.windows),
         "decoding": checkpoint.decoding,
+        "run_uid": checkpoint.run_uid,
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     (checkpoint.path / MANIFEST).write_text(text, encoding="utf-8")
@@ -74,7 +79,7 @@ def read_manifest(path: Path) -> Checkpoint:
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
         labels, windows = LabelSet(tuple(content["types"])), WindowSettings(**content["windows"])
-        return Checkpoint(path, content["backbone"], labels, windows, content["decoding"])
+        return Checkpoint(path, content["backbone"], labels, windows, content["decoding"], content.get("run_uid"))
     except OSError as error:
         raise ModelError("no such file", place=str(place), remedy=REMEDY) from error
     except (ValueError, KeyError, TypeError, ConfigError) as error:

@@ -26,6 +26,11 @@ class Epoch:
     train_loss: float
     learning_rate: float
 
+    def shown(self) -> dict[str, float]:
+        """What a run shows of the epoch, as one step of its metrics."""
+        scores = {f"eval_{name}": value for name, value in self.metrics.items()}
+        return {**scores, "train_loss": self.train_loss, "learning_rate_now": self.learning_rate}
+
 
 @dataclass
 class History:

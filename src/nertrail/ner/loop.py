@@ -50,6 +50,7 @@ class Keeper:
     backbone_name: str
     validation: Encoded
     settings: FitSettings
+    run_uid: str | None = None
 
     def scores(self, model: PreTrainedModel) -> Scores:
         """Scores on the validation data, in dataset order whatever order training takes."""
@@ -70,6 +71,7 @@ class Keeper:
             labels=self.validation.labels,
             windows=self.validation.settings,
             decoding=self.settings.decoding,
+            run_uid=self.run_uid,
         )
 
 

@@ -7,7 +7,7 @@ import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,7 @@ def save_checkpoint(
     labels: LabelSet,
     windows: WindowSettings,
     decoding: str = "viterbi",
+    run_uid: str | None = None,
 ) -> Checkpoint:
     """Write model, tokenizer and settings as safetensors and JSON; an older checkpoint at `path` is replaced whole."""
     draft = path.with_name(f".{path.name}.draft")
@@ -180,9 +181,10 @@ def save_checkpoint(
     draft.mkdir(parents=True)
     with quiet():
         model.save_pretrained(draft)
-    write_manifest(Checkpoint(draft, backbone_name, labels, windows, decoding), tokenizer)
+    checkpoint = Checkpoint(path, backbone_name, labels, windows, decoding, run_uid)
+    write_manifest(replace(checkpoint, path=draft), tokenizer)
     replace_folder(draft, path)
-    return Checkpoint(path, backbone_name, labels, windows, decoding)
+    return checkpoint
 
 
 def max_positions(model: PreTrainedModel) -> int:

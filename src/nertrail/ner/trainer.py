@@ -103,6 +103,7 @@ def fit(
     start: Checkpoint | None = None,
     resume: bool = False,
     keep_resume: bool = False,
+    run_uid: str | None = None,
 ) -> Fitted:
     """Fine-tune a backbone and keep the checkpoint of the best epoch in `out_dir`/best.
 
@@ -112,6 +113,7 @@ def fit(
         start: go on from these weights instead of the backbone's.
         resume: continue from `out_dir`/resume, if anything is there; its numbers equal those of one uninterrupted run.
         keep_resume: write `out_dir`/resume after each epoch.
+        run_uid: the run that the checkpoint names as the one that made it.
 
     Raises:
         TrialError: a loss or a metric is not finite.
@@ -131,7 +133,7 @@ def fit(
             model,
             arguments(settings, precision, out_dir / "resume" if keep_resume else out_dir, keep_resume),
             train,
-            Keeper(out_dir / "best", tokenizer, backbone.name, validation, settings),
+            Keeper(out_dir / "best", tokenizer, backbone.name, validation, settings, run_uid),
             history,
             Listeners(on_epoch, on_step),
         )

@@ -113,7 +113,7 @@ def convert_model(
     Args:
         folder: gets `<target>/` (the servable files, all or none) and `<target>.log.txt`.
         validation: texts on which entity F1 is compared; without them int8 passes on loading and running alone.
-        source_training_run: uid of the run that trained the checkpoint.
+        source_training_run: uid of the run that trained the checkpoint; None for the one that the checkpoint names.
 
     Raises:
         ModelError: `checkpoint_dir` is no checkpoint.
@@ -123,11 +123,12 @@ def convert_model(
 
     tracker = tracker or MLflowConversionTracker.off()
     checkpoint = load_checkpoint(checkpoint_dir)
-    source = RunRef(source_training_run) if source_training_run else None
+    source_uid = source_training_run or checkpoint.run_uid
+    source = RunRef(source_uid) if source_uid else None
     with tracker.start_conversion_run(f"convert-{target}", target, source, uid=uid) as run:
         attempt = _Attempt(config, checkpoint, target, folder, validation)
         failure = attempt.run()
-        result = attempt.result(source_training_run, failure)
+        result = attempt.result(source_uid, failure)
         run.log(result.record())
         if failure is not None:
             raise ConversionError(f"{target}: {result.error}; see {result.log_path}") from failure

@@ -225,7 +225,7 @@ def _result(study: optuna.Study, backbone: str, made: Trials) -> SweepResult:
         epochs=made.config.epochs,
         trials=trials,
         best_number=ranked[0],
-        checkpoints={number: made.kept(number, trials[number].params) for number in ranked},
+        checkpoints={number: made.kept(number, trials[number].params, trials[number].uid) for number in ranked},
         random_search=made.config.is_random_search(),
         pictures=_pictures(study, trials, made.config.objective, made.folder),
     )

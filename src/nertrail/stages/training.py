@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +12,15 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ModelError
-from nertrail.records import Artifact, DatasetInput, RunRecord, read_json, write_json
-from nertrail.stages.environment import environment
+from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef, read_json
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Prepared, Progress, quiet
+from nertrail.stages.scored import Scored, write_files
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
 from nertrail.tracking.names import prefixed
 
 if TYPE_CHECKING:
     from nertrail.ner.checkpoint import Checkpoint
-    from nertrail.ner.scoring import Scores
-    from nertrail.ner.trainer import Epoch, Fitted
-    from nertrail.ner.windows import Encoded
+    from nertrail.ner.trainer import Fitted
     from nertrail.tracking.mlflow_tracker import Run
 
 STAGE = "training"
@@ -85,6 +82,11 @@ class Start:
     def training_type(self) -> Literal["final", "continued"]:
         return "final" if self.checkpoint is None else "continued"
 
+    @property
+    def source_run(self) -> RunRef | None:
+        """The run that trained the checkpoint, where the checkpoint names it."""
+        return RunRef(self.checkpoint.run_uid) if self.checkpoint and self.checkpoint.run_uid else None
+
     def params(self) -> dict[str, str]:
         if self.source is None:
             return {}
@@ -119,9 +121,15 @@ def train_model(
     tracker = tracker or MLflowTrainingTracker.off()
     prepared = inputs.prepare(backbone)
     start = start_of(source_checkpoint, prepared)
-    with tracker.start_training_run(f"{backbone.name}_{{run_id}}", backbone.name, start.training_type, uid=uid) as run:
-        fitted = _fit(config, hyperparameters, inputs, prepared, folder / "fit", start, run, progress)
-        result = _finish(config, hyperparameters, inputs, prepared, folder, start, fitted, run.uid)
+    training = _Training(config, hyperparameters, inputs, prepared, start, folder)
+    with tracker.start_training_run(
+        f"{backbone.name}_{{run_id}}",
+        backbone.name,
+        start.training_type,
+        source_training_run=start.source_run,
+        uid=uid,
+    ) as run:
+        result = training.result(training.fit(run, progress, records=tracker.records), run.uid)
         run.log(result.record())
     shutil.rmtree(folder / "fit" / "resume", ignore_errors=True)
     return result
@@ -147,93 +155,87 @@ def start_of(source: Path | None, prepared: Prepared) -> Start:
     return Start(checkpoint, str(source))
 
 
-def _fit(
-    config: TrainingConfig,
-    hyperparameters: Hyperparameters,
-    inputs: Inputs,
-    prepared: Prepared,
-    folder: Path,
-    start: Start,
-    run: Run,
-    progress: Progress,
-) -> Fitted:
-    from nertrail.ner.trainer import fit
+@dataclass(frozen=True)
+class _Training:
+    """One training: what it is made of and where it goes."""
 
-    settings = hyperparameters.fit_settings(
-        epochs=config.epochs,
-        seed=inputs.seed,
-        metric=config.metric,
-        decoding=inputs.decoding,
-        patience=config.patience,
-    )
-    return fit(
-        prepared.backbone,
-        prepared.labels,
-        prepared.train,
-        prepared.validation,
-        prepared.tokenizer,
-        settings,
-        folder,
-        on_epoch=lambda epoch: _log_epoch(run, epoch),
-        on_step=lambda done, total: progress(f"training {prepared.backbone.name}", done, total),
-        start=start.checkpoint,
-        resume=(folder / "resume").is_dir(),
-        keep_resume=True,
-    )
+    config: TrainingConfig
+    hyperparameters: Hyperparameters
+    inputs: Inputs
+    prepared: Prepared
+    start: Start
+    folder: Path
 
+    def fit(self, run: Run, progress: Progress, *, records: bool) -> Fitted:
+        """Train, or train on; each epoch is shown in `run`, which the checkpoint names if it is recorded."""
+        from nertrail.ner.trainer import fit
 
-def _log_epoch(run: Run, epoch: Epoch) -> None:
-    shown = {f"eval_{name}": value for name, value in epoch.metrics.items()}
-    rate = {"train_loss": epoch.train_loss, "learning_rate_now": epoch.learning_rate}
-    run.log_metrics({**shown, **rate}, step=epoch.number)
+        settings = self.hyperparameters.fit_settings(
+            epochs=self.config.epochs,
+            seed=self.inputs.seed,
+            metric=self.config.metric,
+            decoding=self.inputs.decoding,
+            patience=self.config.patience,
+        )
+        data, folder = self.prepared, self.folder / "fit"
+        return fit(
+            data.backbone,
+            data.labels,
+            data.train,
+            data.validation,
+            data.tokenizer,
+            settings,
+            folder,
+            on_epoch=lambda epoch: run.log_metrics(epoch.shown(), step=epoch.number),
+            on_step=lambda done, total: progress(f"training {data.backbone.name}", done, total),
+            start=self.start.checkpoint,
+            resume=(folder / "resume").is_dir(),
+            keep_resume=True,
+            run_uid=run.uid if records else None,
+        )
 
+    def result(self, fitted: Fitted, uid: str) -> TrainingResult:
+        """Score the best epoch's checkpoint, reloaded in fp32, and write the files that the run shows."""
+        data, inputs = self.prepared, self.inputs
+        validation = Scored.of(fitted.checkpoint, data.validation)
+        test = Scored.of(fitted.checkpoint, data.test) if data.test else None
+        params = self._params(fitted)
+        return TrainingResult(
+            backbone=data.backbone.name,
+            uid=uid,
+            training_type=self.start.training_type,
+            params=params,
+            checkpoint=fitted.checkpoint.path,
+            metrics=validation.scores.metrics(),
+            entity_metrics=validation.scores.entity_metrics(),
+            test_metrics=test.scores.metrics() if test else {},
+            test_entity_metrics=test.scores.entity_metrics() if test else {},
+            absent_types=validation.scores.absent_types,
+            best_epoch=fitted.best_epoch,
+            tokens_per_second=fitted.tokens_per_second,
+            dataset_digest=inputs.version,
+            dataset_source=inputs.source,
+            files=write_files(self.folder, params, validation, test, fitted, show_texts=inputs.show_texts),
+        )
 
-def _finish(
-    config: TrainingConfig,
-    hyperparameters: Hyperparameters,
-    inputs: Inputs,
-    prepared: Prepared,
-    folder: Path,
-    start: Start,
-    fitted: Fitted,
-    uid: str,
-) -> TrainingResult:
-    """Score the best epoch's checkpoint, reloaded in fp32, and write the files that the run shows."""
-    validation = _Scored.of(fitted.checkpoint, prepared.validation)
-    test = _Scored.of(fitted.checkpoint, prepared.test) if prepared.test else None
-    params = {
-        **hyperparameters.model_dump(),
-        "precision": fitted.precision,
-        "score_precision": "fp32",
-        "dropout": _dropout(hyperparameters, fitted.checkpoint),
-        "epochs": config.epochs,
-        "backbone": prepared.backbone.name,
-        "data_version": inputs.version,
-        "dataset_path": inputs.source,
-        "training_type": start.training_type,
-        **start.params(),
-        "random_seed": inputs.seed,
-        "max_length": inputs.windows.max_length,
-        "stride": inputs.windows.stride,
-        "decoding": inputs.decoding,
-    }
-    return TrainingResult(
-        backbone=prepared.backbone.name,
-        uid=uid,
-        training_type=start.training_type,
-        params=params,
-        checkpoint=fitted.checkpoint.path,
-        metrics=validation.scores.metrics(),
-        entity_metrics=validation.scores.entity_metrics(),
-        test_metrics=test.scores.metrics() if test else {},
-        test_entity_metrics=test.scores.entity_metrics() if test else {},
-        absent_types=validation.scores.absent_types,
-        best_epoch=fitted.best_epoch,
-        tokens_per_second=fitted.tokens_per_second,
-        dataset_digest=inputs.version,
-        dataset_source=inputs.source,
-        files=_write_files(folder, params, validation, test, fitted, prepared, inputs.show_texts),
-    )
+    def _params(self, fitted: Fitted) -> dict[str, Any]:
+        inputs = self.inputs
+        return {
+            **self.hyperparameters.model_dump(),
+            "precision": fitted.precision,
+            "score_precision": "fp32",
+            "dropout": _dropout(self.hyperparameters, fitted.checkpoint),
+            "epochs": self.config.epochs,
+            "backbone": self.prepared.backbone.name,
+            "data_version": inputs.version,
+            "dataset_path": inputs.source,
+            "training_type": self.start.training_type,
+            **self.start.params(),
+            "random_seed": inputs.seed,
+            "max_length": inputs.windows.max_length,
+            "stride": inputs.windows.stride,
+            "decoding": inputs.decoding,
+        }
 
 
 def _dropout(hyperparameters: Hyperparameters, checkpoint: Checkpoint) -> float | None:
@@ -243,90 +245,3 @@ def _dropout(hyperparameters: Hyperparameters, checkpoint: Checkpoint) -> float 
     config = read_json(checkpoint.path / "config.json")
     own: float | None = config.get("hidden_dropout_prob", config.get("dropout"))
     return own
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """A split's predictions and scores."""
-
-    encoded: Encoded
-    spans: list[frozenset[Any]]
-    scores: Scores
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint, encoded: Encoded) -> _Scored:
-        from nertrail.ner.evaluation import evaluate
-        from nertrail.ner.predictor import TorchRecognizer, run
-        from nertrail.ner.windows import predictions
-
-        logits = run(TorchRecognizer(checkpoint), encoded)
-        spans, _ = predictions(encoded, logits, checkpoint.decoding)
-        return cls(encoded, spans, evaluate(encoded, logits, checkpoint.decoding))
-
-    def errors(self) -> list[dict[str, Any]]:
-        """The texts whose prediction differs from the gold, with what was missed and what was made up."""
-        rows = []
-        for document, predicted in zip(self.encoded.documents, self.spans, strict=True):
-            if predicted != document.gold:
-                text = document.document.text
-                rows.append(
-                    {
-                        "id": document.document.id,
-                        "missed": [[*span, text[span.start : span.end]] for span in sorted(document.gold - predicted)],
-                        "spurious": [
-                            [*span, text[span.start : span.end]] for span in sorted(predicted - document.gold)
-                        ],
-                    }
-                )
-        return rows
-
-
-def _write_files(
-    folder: Path,
-    params: Mapping[str, Any],
-    validation: _Scored,
-    test: _Scored | None,
-    fitted: Fitted,
-    prepared: Prepared,
-    show_texts: bool,
-) -> dict[str, Path]:
-    from nertrail import plots
-
-    scores = {"validation": _document(validation.scores), "test": _document(test.scores) if test else None}
-    history = [
-        {"epoch": e.number, **e.metrics, "train_loss": e.train_loss, "learning_rate": e.learning_rate}
-        for e in fitted.history
-    ]
-    files = {
-        "metrics.json": write_json(
-            folder / "metrics.json", {**scores, "history": history, "best_epoch": fitted.best_epoch}
-        ),
-        "config.yaml": _write_yaml(folder / "config.yaml", params),
-        "label_map.json": write_json(folder / "label_map.json", prepared.labels.id2label),
-        "environment.json": write_json(folder / "environment.json", environment()),
-        "confusion_matrix.png": plots.confusion_matrix(validation.scores.confusion, folder / "confusion_matrix.png"),
-    }
-    if show_texts:
-        files["errors.jsonl"] = _write_lines(folder / "errors.jsonl", validation.errors())
-    return files
-
-
-def _document(scores: Scores) -> dict[str, Any]:
-    return {
-        **scores.metrics(),
-        "per_entity": {name: entity._asdict() for name, entity in scores.per_entity.items()},
-        "absent_types": list(scores.absent_types),
-        "confusion": scores.confusion,
-    }
-
-
-def _write_yaml(path: Path, values: Mapping[str, Any]) -> Path:
-    import yaml
-
-    path.write_text(yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
-    return path
-
-
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path

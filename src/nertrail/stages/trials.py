@@ -71,7 +71,8 @@ class Trials:
         if self.config.k_folds:
             metrics = self._cross_validate(trial, settings, run, self.config.k_folds)
         else:
-            fitted = self._fit(settings, self.prepared, self._checkpoint(trial.number), _reporter(trial, run, self))
+            folder = self._checkpoint(trial.number)
+            fitted = self._fit(settings, self.prepared, folder, _reporter(trial, run, self), _uid(trial))
             metrics = fitted.scores.metrics()
         trial.set_user_attr("metrics", metrics)
         run.log(RunRecord(metrics=metrics))
@@ -87,7 +88,12 @@ class Trials:
         )
 
     def _fit(
-        self, settings: FitSettings, data: Prepared, folder: Path, on_epoch: Callable[[Epoch], None] | None
+        self,
+        settings: FitSettings,
+        data: Prepared,
+        folder: Path,
+        on_epoch: Callable[[Epoch], None] | None,
+        run_uid: str,
     ) -> Fitted:
         from nertrail.ner.trainer import fit
 
@@ -103,6 +109,7 @@ class Trials:
             folder,
             on_epoch=on_epoch,
             on_step=lambda done, total: self.progress(what, done, total),
+            run_uid=run_uid if self.tracker.records else None,
         )
 
     def _cross_validate(self, trial: optuna.Trial, settings: FitSettings, run: Run, count: int) -> dict[str, float]:
@@ -128,7 +135,9 @@ class Trials:
         uid = _uid(trial, f"fold_{index}_uid")
         with self.tracker.start_fold_run(run, index, uid=uid) as fold_run:
             folder = self.folder / "trials" / f"{trial.number}-fold-{index}"
-            fitted = self._fit(settings, data, folder, lambda epoch: _log_epoch(fold_run, epoch))
+            fitted = self._fit(
+                settings, data, folder, lambda epoch: fold_run.log_metrics(epoch.shown(), epoch.number), uid
+            )
             shutil.rmtree(folder)
             metrics = dict(fitted.scores.metrics())
             fold_run.log(RunRecord(metrics=metrics))
@@ -155,11 +164,11 @@ class Trials:
         sign = -1.0 if self.config.objective.goal == "maximize" else 1.0
         return sorted(values, key=lambda number: (sign * values[number], number))[: self.keep]
 
-    def kept(self, number: int, params: Mapping[str, Any]) -> Path:
+    def kept(self, number: int, params: Mapping[str, Any], uid: str) -> Path:
         """The trial's checkpoint; after k-fold, and where it was lost, refitted on the whole train split."""
         folder = self._checkpoint(number)
         if not (folder / "best" / "nertrail.json").is_file():
-            self._fit(self._settings(params), self.prepared, folder, None)
+            self._fit(self._settings(params), self.prepared, folder, None, uid)
         return folder / "best"
 
 
@@ -196,7 +205,7 @@ def _reporter(trial: optuna.Trial, run: Run, trials: Trials) -> Callable[[Epoch]
 
     def on_epoch(epoch: Epoch) -> None:
         if epoch.number not in seen:  # a trial taken up again repeats its epochs, its run has them already
-            _log_epoch(run, epoch)
+            run.log_metrics(epoch.shown(), epoch.number)
         _report(trial, objective_of(epoch.metrics, metric), epoch.number)
 
     return on_epoch
@@ -209,8 +218,3 @@ def _report(trial: optuna.Trial, value: float, step: int) -> None:
         trial.report(value, step)
     if trial.should_prune():
         raise optuna.TrialPruned(f"pruned at step {step}")
-
-
-def _log_epoch(run: Run, epoch: Epoch) -> None:
-    shown = {f"eval_{name}": value for name, value in epoch.metrics.items()}
-    run.log_metrics({**shown, "train_loss": epoch.train_loss}, step=epoch.number)

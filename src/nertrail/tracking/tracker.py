@@ -78,6 +78,11 @@ class Tracker:
         """A tracker that records nothing, imports no mlflow and touches no file."""
         return cls.over(NullBackend())
 
+    @property
+    def records(self) -> bool:
+        """Whether anything is written down: not where the tracker is off or its stage is switched off."""
+        return not isinstance(self._backend, NullBackend)
+
     def existing_run(self, uid: str) -> Run:
         """A handle of a run that this run dir knows, without reopening it: to tag it, for instance."""
         return self._handle(uid, uid)
