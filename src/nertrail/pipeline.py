@@ -85,9 +85,12 @@ def check_stages(force: Collection[str]) -> None:
 
 
 def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
-    """Read every backbone's tokenizer and deal the folds: what can't be used is told before anything is written."""
+    """Look at every backbone and deal the folds: what can't be used is told before anything is written."""
+    from nertrail.ner.backbone import check_backbone
+
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
+        check_backbone(backbone.backbone(), inputs.windows.max_length)
     if experiment.sweep.k_folds:
         make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def section(folder: Path, **changes: object) -> None:
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
 
 
+def _without_weights(folder: Path) -> Path:
+    """The experiment's backbone, its weights pickled as they used to be."""
+    source = Path(yaml.safe_load((folder / "tiny.yaml").read_text(encoding="utf-8"))["backbones"][0]["source"])
+    copy = folder / "corpus" / "backbone"
+    shutil.copytree(source, copy)
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    return copy
+
+
 CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "missing file": (lambda f: (f / "corpus" / "dev.jsonl").unlink(), ("corpus", "→")),
     "missing folder": (lambda f: section(f, data={"path": "nowhere"}), ("nowhere", "→")),
@@ -46,6 +56,14 @@ CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "unknown backbone": (
         lambda f: section(f, backbones=[{"name": "b", "source": str(f / "no-model")}]),
         ("no-model", "→"),
+    ),
+    "backbone without weights": (
+        lambda f: section(f, backbones=[{"name": "b", "source": str(_without_weights(f))}]),
+        ("backbone", "holds no model.safetensors", "→"),
+    ),
+    "windows too long": (
+        lambda f: section(f, windows={"max_length": 512}),
+        ("windows.max_length", "128 positions", "→"),
     ),
     "wrong type": (lambda f: section(f, seed="many"), ("tiny.yaml:", "seed", "'many'", "→")),
     "broken YAML": (lambda f: rewrite(f / "tiny.yaml", lambda t: "seed: [1\n" + t), ("tiny.yaml:", "broken YAML", "→")),

