@@ -84,3 +84,17 @@ def test_settings_that_make_no_sense(minimal: Path, text: str, message: str) -> 
     minimal.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         load_experiment(minimal)
+
+
+def test_another_mlflow_file_can_be_chosen(minimal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "other.yaml").write_text("tracking_uri: http://other\n", encoding="utf-8")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    chosen = load_experiment(minimal, ["mlflow=other.yaml", "mlflow.linger_s=3"]).mlflow
+    assert chosen is not None
+    assert (chosen.tracking_uri, chosen.linger_s) == ("http://other", 3)
+    assert load_experiment(minimal, ["mlflow=null"]).mlflow is None
+    with pytest.raises(ConfigError, match=r"missing\.yaml: no such file"):
+        load_experiment(minimal, ["mlflow=missing.yaml"])

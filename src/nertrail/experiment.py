@@ -79,10 +79,23 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         ConfigError: names the file, the line, the key, what was found and the remedy.
     """
-    tree = read_yaml(path)
+    tree = _with_chosen_mlflow(read_yaml(path), overrides)
     _check_mlflow(tree, path)
-    tree = override(_with_mlflow(tree, path), overrides)
+    tree = override(_with_mlflow(tree, path), [text for text in overrides if not _chooses_mlflow(text)])
     return build(Experiment, tree, str(path), path.read_text(encoding="utf-8"), overrides)
+
+
+def _chooses_mlflow(assignment: str) -> bool:
+    return assignment.partition("=")[0].strip() == "mlflow"
+
+
+def _with_chosen_mlflow(tree: Mapping[str, Any], overrides: Sequence[str]) -> Mapping[str, Any]:
+    """`--set mlflow=FILE` takes another file, seen from the working directory; `--set mlflow=null` tracks nothing."""
+    chosen = override(tree, [text for text in overrides if _chooses_mlflow(text)])
+    block = chosen.get("mlflow")
+    if isinstance(block, str) and block != tree.get("mlflow"):
+        chosen["mlflow"] = str(Path(block).absolute())
+    return chosen
 
 
 def _with_mlflow(tree: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -63,17 +63,29 @@ def test_the_kind_of_a_study_storage(storage: str | None, kind: str) -> None:
 
 
 def test_a_selection_document() -> None:
+    slow = {"backbone": "big", "params": {"lr": 2}, "score": 0.91, "latency_ms": {"1": 9.0}, "sweep_uid": "u1"}
+    fast = {"backbone": "mini", "params": {"lr": 1}, "score": 0.9, "latency_ms": {"1": 4.0}, "sweep_uid": "u2"}
     doc = {
-        "backbone": "mini",
-        "params": {"lr": 1},
-        "accuracy_threshold": None,
-        "objective": 0.9,
-        "best_objective": 0.91,
-        "n_candidates": 2,
+        "objective": "macro-f1-span",
+        "best_score": 0.91,
+        "batch_size": 1,
+        "strategy": "fastest_within_threshold",
         "reason": "why",
-        "sweep_runs": ["u1"],
+        "config": {"accuracy_threshold": None},
+        "verdicts": [{"selected": False, "candidate": slow}, {"selected": True, "candidate": fast}],
     }
     record = names.selection_record(doc)
-    assert record.params["accuracy_threshold"] == "None" and record.params["selected_lr"] == 1
-    assert record.metrics == {"selected_macro-f1-span": 0.9, "best_macro-f1-span": 0.91, "n_candidates": 2}
-    assert record.tags["source_sweep_runs_uid"] == "u1"
+    assert record.params == {
+        "selected_backbone": "mini",
+        "lr": 1,
+        "selection_strategy": "fastest_within_threshold",
+        "accuracy_threshold": "None",
+    }
+    assert record.metrics == {
+        "selected_macro-f1-span": 0.9,
+        "best_macro-f1-span": 0.91,
+        "n_candidates": 2.0,
+        "selected_latency_ms": 4.0,
+    }
+    assert record.tags["source_sweep_runs_uid"] == "u1,u2"
+    assert "source_benchmark_runs" not in record.tags

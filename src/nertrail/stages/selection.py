@@ -10,8 +10,9 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConfigError, StageError
-from nertrail.records import Artifact, RunRecord, read_json, run_reference, write_json
+from nertrail.records import Artifact, RunRecord, read_json, write_json
 from nertrail.tracking.mlflow_tracker import MLflowSelectionTracker
+from nertrail.tracking.names import selection_record
 
 STAGE = "selection"
 Goal = Literal["maximize", "minimize"]
@@ -81,30 +82,9 @@ class SelectionResult(Model):
 
     def record(self) -> RunRecord:
         """What the selection run shows."""
-        chosen, decision = self.selection.selected, self.selection
-        latency = {} if decision.latency_ms is None else {"selected_latency_ms": decision.latency_ms}
-        candidates = [verdict.candidate for verdict in decision.verdicts]
         pictures = (Artifact(self.picture, "pareto.png"),) if self.picture else ()
-        return RunRecord(
-            params={
-                "selected_backbone": chosen.backbone,
-                **chosen.params,
-                "selection_strategy": decision.strategy,
-                **decision.config.model_dump(),
-            },
-            metrics={
-                f"selected_{decision.objective}": chosen.score,
-                f"best_{decision.objective}": decision.best_score,
-                "n_candidates": float(len(candidates)),
-                **latency,
-            },
-            tags={
-                "selection_reason": decision.reason,
-                **run_reference("source_sweep_runs", *(candidate.sweep_uid for candidate in candidates)),
-                **run_reference("source_benchmark_runs", *(candidate.benchmark_uid for candidate in candidates)),
-            },
-            artifacts=(Artifact(self.path, "selection.json"), *pictures),
-        )
+        files = (Artifact(self.path, "selection.json"), *pictures)
+        return selection_record(self.selection.model_dump(mode="json")) | RunRecord(artifacts=files)
 
 
 def select_best_configuration_across_studies(

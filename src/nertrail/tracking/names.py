@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nertrail.errors import DataError
-from nertrail.records import RunRecord, RunRef, Value
+from nertrail.records import RunRecord, RunRef, Value, run_reference
 
 TRAINING_PARAMS = (
     "learning_rate", "batch_size", "dropout", "weight_decay", "epochs", "backbone", "data_version", "dataset_path",
@@ -179,11 +179,6 @@ def best_params(params: Mapping[str, Any]) -> dict[str, Value]:
     return {f"best_{name}": _param(value) for name, value in params.items()}
 
 
-def references(uids: Iterable[str | RunRef]) -> tuple[RunRef, ...]:
-    """Runs named by uid as one value: a comma-separated list of run ids once delivered."""
-    return tuple(uid if isinstance(uid, RunRef) else RunRef(uid) for uid in uids)
-
-
 def _series_metrics(size: int | str, series: Mapping[str, float]) -> dict[str, float]:
     keys = {
         "mean_ms": f"latency_batch_{size}_ms",
@@ -236,24 +231,30 @@ def source_run(run: Any) -> dict[str, Value]:
 
 
 def selection_record(doc: Mapping[str, Any]) -> RunRecord:
-    """What a selection run shows, of a mapping with the keys
-    backbone, params, strategy, accuracy_threshold, use_relative_threshold, min_accuracy_gain, objective_metric,
-    objective, best_objective, latency_ms, n_candidates, reason, sweep_runs and benchmark_runs (uids).
+    """What a selection run shows, of the document of a selection.json: objective, best_score, batch_size, strategy,
+    reason, config and verdicts, each with `selected` and a candidate of backbone, params, score, latency_ms (by batch
+    size), sweep_uid and benchmark_uid.
     """
-    rule = ("accuracy_threshold", "use_relative_threshold", "min_accuracy_gain")
-    params = {"selected_backbone": doc.get("backbone"), "selection_strategy": doc.get("strategy")}
-    params |= {name: doc.get(name) for name in rule}
-    params |= {f"selected_{name}": value for name, value in (doc.get("params") or {}).items()}
-    metric = doc.get("objective_metric", "macro-f1-span")
-    metrics = {
-        f"selected_{metric}": doc.get("objective"),
-        "selected_latency_ms": doc.get("latency_ms"),
-        f"best_{metric}": doc.get("best_objective"),
-        "n_candidates": doc.get("n_candidates"),
+    candidates = [verdict["candidate"] for verdict in doc["verdicts"]]
+    chosen = next(verdict["candidate"] for verdict in doc["verdicts"] if verdict["selected"])
+    metric, latency = doc["objective"], chosen["latency_ms"].get(str(doc["batch_size"]))
+    params = {
+        "selected_backbone": chosen["backbone"],
+        **chosen["params"],
+        "selection_strategy": doc["strategy"],
+        **doc["config"],
     }
-    tags: dict[str, Value] = {"selection_reason": str(doc.get("reason", ""))}
-    for name in ("sweep_runs", "benchmark_runs"):
-        uids = references(doc.get(name) or ())
-        tags |= {f"source_{name}": uids, f"source_{name}_uid": ",".join(ref.uid for ref in uids)} if uids else {}
-    numbers = {name: float(value) for name, value in metrics.items() if value is not None}
-    return RunRecord(params={name: _param(value) for name, value in params.items()}, metrics=numbers, tags=tags)
+    return RunRecord(
+        params={name: _param(value) for name, value in params.items()},
+        metrics={
+            f"selected_{metric}": float(chosen["score"]),
+            f"best_{metric}": float(doc["best_score"]),
+            "n_candidates": float(len(candidates)),
+            **({} if latency is None else {"selected_latency_ms": float(latency)}),
+        },
+        tags={
+            "selection_reason": doc["reason"],
+            **run_reference("source_sweep_runs", *(candidate.get("sweep_uid", "") for candidate in candidates)),
+            **run_reference("source_benchmark_runs", *(candidate.get("benchmark_uid", "") for candidate in candidates)),
+        },
+    )
