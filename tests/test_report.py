@@ -27,14 +27,16 @@ def _sweep() -> SweepResult:
         TrialSummary(number=2, uid="t2", state="FAIL", params={}),
     )
     base = {"backbone": "a", "study_name": "s", "metric": "macro-f1-span", "goal": "maximize", "epochs": 2}
-    return SweepResult(**base, trials=trials, best_number=0, checkpoints={0: Path("c")}, random_search=True)
+    return SweepResult(uid="s", **base, trials=trials, best_number=0, checkpoints={0: Path("c")}, random_search=True)
 
 
 def _benchmark(name: str, backend: str, ms: float) -> BenchmarkResult:
     batch = {"mean_ms": ms, "std_ms": ms / 10, "p50_ms": ms, "p95_ms": ms, "p99_ms": ms + 0.5, "n": 17}
     batches = {"1": {**batch, "throughput_samples_per_sec": 1000 / ms, "e2e": {"mean_ms": ms + 2}}}
     report = {"batches": batches, "hardware": {"cpu": "x"}, "device": "cpu", "threads": 1, "max_length": 32}
-    return BenchmarkResult(name=name, backbone="a", backend=backend, source="conversion", report=report, path=Path("b"))
+    return BenchmarkResult(
+        uid="m", name=name, backbone="a", backend=backend, source="conversion", report=report, path=Path("b")
+    )
 
 
 def _training(folder: Path) -> TrainingResult:
@@ -61,7 +63,9 @@ def _training(folder: Path) -> TrainingResult:
 
 def _conversion(target: Any, size: int, drop: float) -> ConversionResult:
     base = {"backbone": "a", "source": "c", "source_uid": "u", "success": True, "log_path": Path("l"), "opset": 17}
-    return ConversionResult(target=target, **base, onnx_bytes=size, checkpoint_bytes=91_000_000, f1_drop=drop)
+    return ConversionResult(
+        uid=target, target=target, **base, onnx_bytes=size, checkpoint_bytes=91_000_000, f1_drop=drop
+    )
 
 
 @pytest.fixture

@@ -16,10 +16,16 @@ from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Entry, Ledger, fingerprint, forced
 from nertrail.records import RunRecord, RunRef
-from nertrail.stages.benchmark import BenchmarkResult, Candidate, run_benchmarking
+from nertrail.stages.benchmark import (
+    BenchmarkResult,
+    Candidate,
+    final_candidates,
+    run_benchmarking,
+    trial_candidates,
+)
 from nertrail.stages.conversion import ConversionResult, Target, convert_model
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
-from nertrail.stages.selection import SelectionCandidate, SelectionResult, run_selection
+from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
 from nertrail.stages.sweep import SweepResult, run_sweep
 from nertrail.stages.training import TrainingResult, start_of, train_model
 from nertrail.summary import StageLine
@@ -113,13 +119,8 @@ class Steps:
         return found
 
     def benchmark_trials(self, sweeps: Sequence[SweepResult]) -> list[BenchmarkResult]:
-        candidates = [
-            Candidate(f"{sweep.backbone}-trial-{number}", path, sweep.backbone, source="hpo_trial")
-            for sweep in sweeps
-            for number, path in sweep.checkpoints.items()
-        ]
         uids = [trial.uid for sweep in sweeps for trial in sweep.trials]
-        return self.benchmark("benchmark-trials", candidates, uids)
+        return self.benchmark("benchmark-trials", trial_candidates(sweeps), uids)
 
     def benchmark_models(self, candidates: list[Candidate]) -> list[BenchmarkResult]:
         """Models from anywhere; another model in the same folder is measured anew."""
@@ -147,7 +148,7 @@ class Steps:
         )
 
     def select(self, sweeps: Sequence[SweepResult], benchmarks: Sequence[BenchmarkResult]) -> SelectionResult:
-        candidates = [candidate for sweep in sweeps for candidate in self._candidates(sweep, benchmarks)]
+        candidates = selection_candidates(sweeps, benchmarks)
         objective = self.experiment.sweep.objective
         config = self.experiment.selection
         shown = [candidate.model_dump(mode="json") for candidate in candidates]
@@ -165,32 +166,6 @@ class Steps:
                 uid=entry.uid,
             ),
         )
-
-    def _candidates(self, sweep: SweepResult, benchmarks: Sequence[BenchmarkResult]) -> list[SelectionCandidate]:
-        measured = {result.name: result for result in benchmarks}
-        uids = self._uids("benchmark-trials")
-        found = []
-        for number, checkpoint in sweep.checkpoints.items():
-            trial, name = sweep.trials[number], f"{sweep.backbone}-trial-{number}"
-            assert trial.value is not None
-            found.append(
-                SelectionCandidate(
-                    name=name,
-                    backbone=sweep.backbone,
-                    params=trial.params,
-                    score=trial.value,
-                    latency_ms=measured[name].latencies(),
-                    conditions=measured[name].conditions(),
-                    sweep_uid=self._uids(f"sweep-{sweep.backbone}").get("", ""),
-                    benchmark_uid=uids.get(name, ""),
-                    checkpoint=checkpoint,
-                )
-            )
-        return found
-
-    def _uids(self, step: str) -> dict[str, str]:
-        entry = self.ledger.entry(step)
-        return entry.uids if entry else {}
 
     def train(
         self, backbone: BackboneConfig, hyperparameters: Hyperparameters, source: Path | None = None
@@ -242,15 +217,8 @@ class Steps:
     def benchmark_final(
         self, training: TrainingResult, conversions: Sequence[ConversionResult]
     ) -> list[BenchmarkResult]:
-        candidates = [Candidate("final-torch", training.checkpoint, training.backbone)]
-        for result in conversions:
-            if result.folder is not None:
-                name = f"final-{result.target}"
-                candidates.append(
-                    Candidate(name, result.folder, training.backbone, backend=result.target, source="conversion")
-                )
-        uids = [training.uid, *(self._uids(f"conversion-{result.target}")[""] for result in conversions)]
-        return self.benchmark("benchmark-final", candidates, uids)
+        uids = [training.uid, *(result.uid for result in conversions)]
+        return self.benchmark("benchmark-final", final_candidates(training, conversions), uids)
 
     def _hyperparameters(self) -> dict[str, Any]:
         return self.experiment.hyperparameters.model_dump(mode="json")

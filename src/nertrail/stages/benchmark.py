@@ -23,6 +23,9 @@ from nertrail.tracking.names import benchmark_metrics, benchmark_params, benchma
 if TYPE_CHECKING:
     from nertrail.ner.latency import LatencySettings
     from nertrail.ner.predictor import Recognizer
+    from nertrail.stages.conversion import ConversionResult
+    from nertrail.stages.sweep import SweepResult
+    from nertrail.stages.training import TrainingResult
 
 STAGE = "benchmark"
 Source = Literal["hpo_trial", "final_training", "conversion"]
@@ -77,8 +80,9 @@ class Candidate:
 
 
 class BenchmarkResult(Model):
-    """The numbers of one model: the benchmark.json document and where it lies."""
+    """The numbers of one model: its run, the benchmark.json document and where it lies."""
 
+    uid: str
     name: str
     backbone: str
     backend: Backend
@@ -157,10 +161,31 @@ def run_benchmarking(
             config.settings(max_length, seed),
         )
         progress("benchmark", 1, 1)
-        results = [_result(c, reports[c.name].to_json(), folder / c.name) for c in candidates]
+        results = [_result(c, reports[c.name].to_json(), folder / c.name, runs[c.name].uid) for c in candidates]
         for result in results:
             runs[result.name].log(result.record())
     return results
+
+
+def trial_candidates(sweeps: Sequence[SweepResult]) -> list[Candidate]:
+    """The best trials of every sweep, those whose checkpoints were kept."""
+    return [
+        Candidate(sweep.trial_name(number), path, sweep.backbone, source="hpo_trial")
+        for sweep in sweeps
+        for number, path in sweep.checkpoints.items()
+    ]
+
+
+def final_candidates(training: TrainingResult, conversions: Sequence[ConversionResult]) -> list[Candidate]:
+    """The final model and each ONNX model made of it."""
+    return [
+        Candidate("final-torch", training.checkpoint, training.backbone),
+        *(
+            Candidate(f"final-{result.target}", result.folder, training.backbone, result.target, "conversion")
+            for result in conversions
+            if result.folder is not None
+        ),
+    ]
 
 
 def candidates_in(folders: Sequence[Path]) -> list[Candidate]:
@@ -202,13 +227,14 @@ def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
     return order
 
 
-def _result(candidate: Candidate, report: dict[str, Any], folder: Path) -> BenchmarkResult:
+def _result(candidate: Candidate, report: dict[str, Any], folder: Path, uid: str) -> BenchmarkResult:
     from nertrail import plots
 
     report = {**report, "backend": candidate.backend}
     path = write_json(folder / "benchmark.json", report)
     picture = plots.latency(report, folder / "latency.png")
     return BenchmarkResult(
+        uid=uid,
         name=candidate.name,
         backbone=candidate.backbone,
         backend=candidate.backend,

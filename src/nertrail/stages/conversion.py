@@ -42,8 +42,9 @@ class ConversionConfig(Model):
 
 
 class ConversionResult(Model):
-    """A converted model, or why there is none. `folder` serves the model: ONNX, tokenizer, labels."""
+    """A converted model, or why there is none; `uid` is its run. `folder` serves the model: ONNX, tokenizer, labels."""
 
+    uid: str
     target: Target
     backbone: str
     source: str
@@ -128,7 +129,7 @@ def convert_model(
     with tracker.start_conversion_run(f"convert-{target}", target, source, uid=uid) as run:
         attempt = _Attempt(config, checkpoint, target, folder, validation)
         failure = attempt.run()
-        result = attempt.result(source_uid, failure)
+        result = attempt.result(run.uid, source_uid, failure)
         run.log(result.record())
         if failure is not None:
             raise ConversionError(f"{target}: {result.error}; see {result.log_path}") from failure
@@ -219,10 +220,11 @@ class _Attempt:
                 f"micro-f1-span {kept:.4f} is below {self.config.min_f1_share:.0%} of PyTorch's {wanted:.4f}"
             )
 
-    def result(self, source_uid: str | None, failure: Exception | None) -> ConversionResult:
+    def result(self, uid: str, source_uid: str | None, failure: Exception | None) -> ConversionResult:
         from nertrail.ner.onnx import weight_bytes
 
         return ConversionResult(
+            uid=uid,
             target=self.target,
             backbone=self.checkpoint.backbone_name,
             source=str(self.checkpoint.path),

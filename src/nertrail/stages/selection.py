@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -13,6 +13,10 @@ from nertrail.errors import ConfigError, StageError
 from nertrail.records import Artifact, RunRecord, read_json, write_json
 from nertrail.tracking.mlflow_tracker import MLflowSelectionTracker
 from nertrail.tracking.names import selection_record
+
+if TYPE_CHECKING:
+    from nertrail.stages.benchmark import BenchmarkResult
+    from nertrail.stages.sweep import SweepResult, TrialSummary
 
 STAGE = "selection"
 Goal = Literal["maximize", "minimize"]
@@ -41,6 +45,35 @@ class SelectionCandidate(Model):
     sweep_uid: str = ""
     benchmark_uid: str = ""
     checkpoint: Path | None = None
+
+
+def selection_candidates(
+    sweeps: Sequence[SweepResult], benchmarks: Sequence[BenchmarkResult]
+) -> list[SelectionCandidate]:
+    """The best trials of every sweep with what was measured of them."""
+    measured = {result.name: result for result in benchmarks}
+    return [
+        _candidate(sweep, sweep.trial(number), path, measured[sweep.trial_name(number)])
+        for sweep in sweeps
+        for number, path in sweep.checkpoints.items()
+    ]
+
+
+def _candidate(
+    sweep: SweepResult, trial: TrialSummary, checkpoint: Path, measured: BenchmarkResult
+) -> SelectionCandidate:
+    assert trial.value is not None, "a trial whose checkpoint is kept has completed"
+    return SelectionCandidate(
+        name=measured.name,
+        backbone=sweep.backbone,
+        params=trial.params,
+        score=trial.value,
+        latency_ms=measured.latencies(),
+        conditions=measured.conditions(),
+        sweep_uid=sweep.uid,
+        benchmark_uid=measured.uid,
+        checkpoint=checkpoint,
+    )
 
 
 class Verdict(Model):

@@ -94,8 +94,9 @@ class TrialSummary(Model):
 
 
 class SweepResult(Model):
-    """What a sweep found."""
+    """What a sweep found; `uid` is its run."""
 
+    uid: str
     backbone: str
     study_name: str
     metric: str
@@ -109,7 +110,14 @@ class SweepResult(Model):
 
     @property
     def best(self) -> TrialSummary:
-        return next(trial for trial in self.trials if trial.number == self.best_number)
+        return self.trial(self.best_number)
+
+    def trial(self, number: int) -> TrialSummary:
+        return next(trial for trial in self.trials if trial.number == number)
+
+    def trial_name(self, number: int) -> str:
+        """What a trial is called where trials of several backbones are compared."""
+        return f"{self.backbone}-trial-{number}"
 
     @property
     def checkpoint(self) -> Path:
@@ -179,7 +187,7 @@ def run_sweep(
         trials = Trials(config, hyperparameters, inputs.prepare(backbone), inputs, folder, keep, tracker, progress)
         seconds = config.timeout_minutes * 60 - _spent(study) if config.timeout_minutes else None
         run_trials(study, trials.run, config.max_trials, seconds)
-        result = _result(study, backbone.name, trials)
+        result = _result(study, backbone.name, trials, run.uid)
         run.log(result.record())
     return result
 
@@ -210,22 +218,23 @@ def _spent(study: optuna.Study) -> float:
     return float(sum(duration.total_seconds() for duration in durations))
 
 
-def _result(study: optuna.Study, backbone: str, made: Trials) -> SweepResult:
+def _result(study: optuna.Study, backbone: str, made: Trials, uid: str) -> SweepResult:
     ended = (trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished())
     trials = tuple(_summary(trial) for trial in ended)
     values = {trial.number: trial.value for trial in completed(study)}
     if not values:
         raise StageError(f"none of the {len(trials)} trials of {backbone} completed; see the warnings above")
-    ranked = made.best(values)
+    ranked = {trial.number: trial for number in made.best(values) for trial in trials if trial.number == number}
     return SweepResult(
+        uid=uid,
         backbone=backbone,
         study_name=study.study_name,
         metric=made.config.objective.metric,
         goal=made.config.objective.goal,
         epochs=made.config.epochs,
         trials=trials,
-        best_number=ranked[0],
-        checkpoints={number: made.kept(number, trials[number].params, trials[number].uid) for number in ranked},
+        best_number=next(iter(ranked)),
+        checkpoints={number: made.kept(number, trial.params, trial.uid) for number, trial in ranked.items()},
         random_search=made.config.is_random_search(),
         pictures=_pictures(study, trials, made.config.objective, made.folder),
     )
