@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nertrail.errors import DataError
+from nertrail.ner.quirks import Findings
 from nertrail.ner.readers import DataSettings, data_version, read_dataset, read_documents
 
 
@@ -45,18 +46,21 @@ def test_wnut17_undecided_tags_are_refused(corpora):
 
 @pytest.mark.corpora
 def test_wikigold_is_iob1(corpora):
-    counts = Counter()
-    documents = read_documents(corpora / "wikigold" / "original" / "wikigold.conll.txt", counts=counts)
+    findings = Findings()
+    documents = read_documents(corpora / "wikigold" / "original" / "wikigold.conll.txt", findings=findings)
     assert len(documents) == 1696
     assert Counter(s.type for d in documents for s in d.spans) == {"LOC": 1014, "PER": 934, "ORG": 898, "MISC": 712}
-    assert counts == {"iob1_entities": 3541 + 17, "document_starts": 145}
+    assert findings.counts == {"iob1_entities": 3541 + 17, "document_starts": 145, "extra_blank_lines": 145}
 
 
 @pytest.mark.corpora
 def test_germeval_has_two_tag_columns(corpora):
-    options = DataSettings(corpora, token_column=1, tag_column=2)
-    original = read_documents(corpora / "germeval14" / "original" / "NER-de-dev.tsv", options)
-    assert contents(original) == contents(read_documents(corpora / "germeval14" / "normalized" / "dev.jsonl"))
+    file = corpora / "germeval14" / "original" / "NER-de-dev.tsv"
+    normalized = contents(read_documents(corpora / "germeval14" / "normalized" / "dev.jsonl"))
+    assert contents(read_documents(file, DataSettings(corpora, token_column=1, tag_column=2))) == normalized
+    findings = Findings({"second_tag_column": "drop"})
+    assert contents(read_documents(file, findings=findings)) == normalized
+    assert (findings.counts["second_tag_column"], findings.counts["comment_lines"]) == (212, 2200)
 
 
 @pytest.mark.corpora
@@ -67,6 +71,7 @@ def test_fashion_brands_is_prodigys(corpora):
 
 @pytest.mark.corpora
 def test_ncbi_shares_texts_between_splits(corpora):
-    counts = read_dataset(DataSettings(corpora / "ncbi_disease" / "original")).counts
+    names = {"train": "train.tsv", "validation": "devel.tsv", "test": "test.tsv"}
+    counts = read_dataset(DataSettings(corpora / "ncbi_disease" / "original", **names)).counts
     assert counts["validation.texts_also_in_train"] == 5
     assert counts["test.texts_also_in_train"] == counts["test.texts_also_in_validation"] == 1
