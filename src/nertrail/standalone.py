@@ -14,7 +14,7 @@ from nertrail.experiment import Experiment, find_config, load_experiment
 from nertrail.ner.checkpoint import load_checkpoint
 from nertrail.pipeline import check_inputs, check_stages
 from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, convert_model
-from nertrail.stages.inputs import Progress, quiet, read_inputs
+from nertrail.stages.inputs import Progress, quiet
 from nertrail.steps import Announce, Steps, log
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
@@ -48,8 +48,9 @@ def open_steps(
 ) -> Iterator[Steps]:
     """The stages of an experiment without a pipeline run, below `parent_run` (a server's run id) if there is one."""
     check_stages(force)
-    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    inputs = experiment.inputs(run_dir)
     check_inputs(experiment, inputs)
+    inputs.keep_splits(run_dir)
     trackers = Trackers(experiment.mlflow, name, run_dir, parent_run)
     try:
         yield Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
@@ -110,7 +111,7 @@ def _validation(experiment: Experiment, checkpoint: Path) -> Encoded:
     from nertrail.ner.windows import encode
 
     model = load_checkpoint(checkpoint)
-    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    inputs = experiment.inputs()
     return encode(inputs.dataset.validation, model.tokenizer(), model.labels, model.windows)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from nertrail import __version__
-from nertrail.cli import delivery, stages
+from nertrail.cli import data, delivery, stages
 from nertrail.cli.guard import TERMINATED
 
 app = typer.Typer(
@@ -24,6 +24,10 @@ app = typer.Typer(
 for module in (stages, delivery):
     for command in module.COMMANDS:
         app.command()(command)
+data_app = typer.Typer(help="Annotated text, before anything is trained on it.", no_args_is_help=True)
+for command in data.COMMANDS:
+    data_app.command()(command)
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from nertrail.errors import ModelError
 from nertrail.ner.labels import Ints, Word
+
+PROBE = "a word"
 
 
 def plain(tokenizer: Tokenizer) -> Tokenizer:
@@ -20,6 +23,15 @@ def plain(tokenizer: Tokenizer) -> Tokenizer:
     copy.no_padding()
     copy.encode_special_tokens = True
     return copy
+
+
+def check_offsets(tokenizer: Tokenizer, place: str) -> None:
+    """Raise ModelError where pieces don't say which characters they stand for: no span could be found again."""
+    encoding = tokenizer.encode(PROBE, add_special_tokens=False)
+    covered = [end - start for start, end in encoding.offsets if 0 <= start < end <= len(PROBE)]
+    if encoding.ids and not covered:
+        remedy = "choose a backbone whose tokenizer.json keeps offsets"
+        raise ModelError(f"its tokenizer gives no offsets: {encoding.offsets}", place=place, remedy=remedy)
 
 
 def specials(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

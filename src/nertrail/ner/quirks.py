@@ -33,6 +33,10 @@ class Quirk(NamedTuple):
     def default(self) -> str:
         return self.policies[0]
 
+    def effect(self, policy: str) -> str:
+        """What a policy does about the quirk, in words."""
+        return self.effects.get(policy, "refused")
+
 
 _REFUSE = {ERROR: "refused"}
 _TEXT, _ENTITY = {DROP: "the text is left out"}, {DROP: "the entity is left out"}

@@ -60,20 +60,18 @@ def read_documents(
     return documents
 
 
-def read_splits(
-    settings: DataSettings, findings: Mapping[str, Findings], dealt: Deal | None = None
+def parse_splits(
+    files: Mapping[str, Path], settings: DataSettings, findings: Mapping[str, Findings], dealt: Deal | None = None
 ) -> dict[str, Documents]:
-    """Read the splits that there are, and make those that `settings.split` asks for.
+    """Read the splits that there are files of, and make of train those that `settings.split` asks for.
 
     Args:
-        findings: by split, filled with what was met in each. What was met in a file of which splits are made is
-            noted for train.
-        dealt: decides which document of that file goes to which split; None stratifies by entity type.
+        findings: by split, filled with what was met in each; for a file of which splits are made, that of train.
+        dealt: decides which document of train goes to which split; None stratifies by entity type.
 
     Raises:
         DataError: a file can't be used.
     """
-    files = find(settings)
     read = {split: tuple(read_documents(file, settings, findings[split])) for split, file in files.items()}
     if settings.split is not None and "train" in read and len(read) < len(SPLITS):
         read |= _made(read["train"], settings, tuple(read), dealt)
@@ -85,13 +83,13 @@ def read_splits(
 
 
 def read_dataset(settings: DataSettings, dealt: Deal | None = None) -> Dataset:
-    """Read the three splits of a folder; `dealt` as in `read_splits`.
+    """Read the three splits of a folder; `dealt` as in `parse_splits`.
 
     Raises:
         DataError: a folder, file, line or label is not usable; names the place and the remedy.
     """
     findings = {split: Findings(settings.policies) for split in SPLITS}
-    splits = read_splits(settings, findings, dealt)
+    splits = parse_splits(find(settings), settings, findings, dealt)
     for split in findings:
         _report(settings.path, split, findings[split].counts)
     return Dataset(
@@ -105,23 +103,22 @@ def read_dataset(settings: DataSettings, dealt: Deal | None = None) -> Dataset:
     )
 
 
-def stratified(settings: DataSettings, given: Sequence[str]) -> Deal:
-    """Deals a pool to train and to the splits that are not given, each its share of every entity type."""
-    assert settings.split is not None
-    made = {split: settings.split.share(split) for split in SPLITS[1:] if split not in given}
-    shares = {"train": 1 - sum(made.values()), **made}
+def stratified(settings: DataSettings) -> Deal:
+    """Deals a pool to train and to the splits that there is no file of, each its share of every entity type."""
+    split, given = settings.split, find(settings)
+    assert split is not None
+    shares = {name: split.share(name) for name in SPLITS[1:] if name not in given}
+    shares = {"train": 1 - sum(shares.values()), **shares}
 
     def dealt(documents: Sequence[Document]) -> list[str]:
-        assert settings.split is not None
-        names = list(shares)
-        return [names[part] for part in deal(documents, list(shares.values()), settings.split.seed)]
+        return [list(shares)[part] for part in deal(documents, list(shares.values()), split.seed)]
 
     return dealt
 
 
 def _made(pool: Documents, settings: DataSettings, given: Sequence[str], dealt: Deal | None) -> dict[str, Documents]:
     """Train and the splits that are made of it; a share of 0 makes none."""
-    split_of = (dealt or stratified(settings, given))(pool)
+    split_of = (dealt or stratified(settings))(pool)
     made = {
         split: tuple(document for document, name in zip(pool, split_of, strict=True) if name == split)
         for split in SPLITS
