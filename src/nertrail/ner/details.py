@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,12 +84,11 @@ def details(
 
 def _by_source(counts: Ints, sources: Sequence[str | None]) -> dict[str, PartScore]:
     """Scores of the sources with the most texts, by name, and of all others together; nothing without any source."""
-    named = [source or REST for source in sources]
-    frequent = sorted(set(named) - {REST}, key=lambda source: (-named.count(source), source))[:MOST_SOURCES]
-    kept = set(frequent)
-    grouped = [source if source in kept else REST for source in named]
-    order = [*sorted(kept), *([REST] if REST in grouped else [])]
-    return _parts(counts, grouped, order) if frequent else {}
+    frequent = Counter(source for source in sources if source).most_common(MOST_SOURCES)
+    kept = sorted(source for source, _ in frequent)
+    grouped = [source if source in kept else REST for source in sources]
+    order = [*kept, *([REST] if REST in grouped else [])]
+    return _parts(counts, grouped, order) if kept else {}
 
 
 def _parts(counts: Ints, names: Sequence[str], order: Sequence[str]) -> dict[str, PartScore]:

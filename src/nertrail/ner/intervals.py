@@ -107,14 +107,16 @@ def _times_drawn(samples: int, texts: int, rng: np.random.Generator) -> Floats:
 def _f1(sums: Floats) -> Floats:
     """F1 of [..., 3] sums; 0 where there is neither gold nor prediction."""
     both = sums[..., 1] + sums[..., 2]
-    return np.divide(2 * sums[..., 0], both, out=np.zeros_like(both), where=both > 0)
+    found: Floats = np.divide(2 * sums[..., 0], both, out=np.zeros_like(both), where=both > 0)
+    return found
 
 
 def _mean_of_present(sums: Floats) -> Floats:
     """Mean F1 over the types that a sample holds in gold or prediction; 0 where it holds none."""
     present = (sums[..., 1] + sums[..., 2] > 0).sum(axis=1)
     total = _f1(sums).sum(axis=1)
-    return np.divide(total, present, out=np.zeros_like(total), where=present > 0)
+    means: Floats = np.divide(total, present, out=np.zeros_like(total), where=present > 0)
+    return means
 
 
 def _interval(values: npt.NDArray[Any]) -> Interval:

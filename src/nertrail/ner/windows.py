@@ -113,6 +113,11 @@ class Encoded:
         """Gold spans that no prediction can hit."""
         return sum(len(document.gold) - len(document.held) for document in self.documents)
 
+    @property
+    def silent_words(self) -> int:
+        """Words that no piece stands for; they are predicted as O."""
+        return int(self._offsets[-1]) - len(self._chosen[0])
+
     @cached_property
     def _offsets(self) -> Ints:
         """Number of the first word of every document, counted over all documents; one more at the end."""

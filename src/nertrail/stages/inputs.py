@@ -222,6 +222,17 @@ class Inputs:
         _warn_of_unknown(prepared, self.source)
         return prepared
 
+    def data_metrics(self, prepared: Prepared) -> dict[str, float]:
+        """The data's quirks, what a backbone can't read of it, and gold that no prediction can hit, by split."""
+        metrics = {f"quirk_{name.replace('.', '_', 1)}": float(count) for name, count in self.dataset.counts.items()}
+        for split in ("train", "validation", "test"):
+            encoded: Encoded | None = getattr(prepared, split)
+            if encoded is not None:
+                metrics[f"{split}_unk_share"] = encoded.unk_share
+                metrics[f"{split}_words_without_piece"] = float(encoded.silent_words)
+                metrics[f"{split}_spans_not_learnable"] = float(encoded.missed_spans)
+        return metrics
+
     def keep_splits(self, run_dir: Path) -> None:
         """Write into a run dir which text is in which split, where the splits were made and not given."""
         if self.plan is not None:
@@ -284,11 +295,11 @@ def _windows(config: WindowConfig, dataset: Dataset, backbones: Sequence[Backbon
     if not backbones:
         remedy = "set it to a number, or run it with an experiment's backbones"
         raise ConfigError("auto needs a backbone to measure texts with", place="windows.max_length", remedy=remedy)
-    from nertrail.ner.model import load_tokenizer, positions_of
+    from nertrail.ner.backbone import load_config, load_tokenizer, max_positions
 
     texts = [document.text for document in dataset.train]
     made = [backbone.backbone() for backbone in backbones]
-    room = min(positions_of(backbone) for backbone in made)
+    room = min(max_positions(load_config(backbone)) for backbone in made)
     length = min(max(fitting_length(texts, load_tokenizer(backbone)) for backbone in made), room)
     return WindowSettings(length, min(config.stride, length // 4), dataset.word_unit)
 

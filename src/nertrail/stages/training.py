@@ -49,6 +49,7 @@ class TrainingResult(Model):
     absent_types: tuple[str, ...]
     best_epoch: int
     tokens_per_second: float
+    data_metrics: Mapping[str, float] = {}
     dataset_digest: str
     dataset_source: str
     files: Mapping[str, Path]
@@ -59,7 +60,7 @@ class TrainingResult(Model):
         speed = {"tokens_per_second": self.tokens_per_second, "best_epoch": float(self.best_epoch)}
         return RunRecord(
             params=self.params,
-            metrics={**self.metrics, **self.entity_metrics, **test, **speed},
+            metrics={**self.metrics, **self.entity_metrics, **test, **speed, **self.data_metrics},
             tags={"absent_types": ", ".join(self.absent_types)} if self.absent_types else {},
             artifacts=(
                 Artifact(self.checkpoint, "checkpoint", reference=True),
@@ -213,6 +214,7 @@ class _Training:
             absent_types=validation.scores.absent_types,
             best_epoch=fitted.best_epoch,
             tokens_per_second=fitted.tokens_per_second,
+            data_metrics=inputs.data_metrics(data),
             dataset_digest=inputs.version,
             dataset_source=inputs.source,
             files=write_files(self.folder, params, validation, test, fitted, show_texts=inputs.show_texts),
