@@ -14,7 +14,7 @@ from nertrail.ner import conll, huggingface, jsonspans
 from nertrail.ner.documents import Dataset, Document, Span, data_version
 from nertrail.ner.files import SPLITS, find
 from nertrail.ner.jsonrecords import SPAN_KEYS
-from nertrail.ner.quirks import HARMLESS, Findings
+from nertrail.ner.quirks import HARMLESS, KEEP, Findings
 from nertrail.ner.sources import DataSettings, Source, open_source
 from nertrail.ner.splitting import deal
 from nertrail.ner.survey import Documents, survey, survey_leaks, survey_types
@@ -54,7 +54,8 @@ def read_documents(
     documents = list(PARSERS[_format_of(source)](source))
     if not documents:
         raise DataError("the file holds no annotated text", place=str(path), remedy="check the file and data.format")
-    if len(findings.places.get("records_without_annotation", ())) == len(documents):
+    bare = findings.places.get("records_without_annotation", ())
+    if len(bare) == len(documents) and findings.policy("records_without_annotation") == KEEP:
         keys = ", ".join(SPAN_KEYS)
         raise DataError("no record is annotated", place=str(path), remedy=f"name the entities by one of {keys}")
     return documents
@@ -160,7 +161,7 @@ def _types(splits: Mapping[str, Documents], settings: DataSettings) -> tuple[str
 
 
 def _report(path: Path, split: str, quirks: Mapping[str, int]) -> None:
-    told = ", ".join(f"{name} {count}" for name, count in sorted(quirks.items()))
-    if quirks:
-        level = logging.INFO if quirks.keys() <= HARMLESS else logging.WARNING
-        log.log(level, "%s, %s: %s (`nertrail data check` shows where)", path, split, told)
+    for level, harmless in ((logging.WARNING, False), (logging.INFO, True)):
+        told = ", ".join(f"{name} {count}" for name, count in sorted(quirks.items()) if (name in HARMLESS) == harmless)
+        if told:
+            log.log(level, "%s, %s: %s (`nertrail data check` shows where)", path, split, told)

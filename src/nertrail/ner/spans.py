@@ -77,7 +77,7 @@ def _matched(range_: Range, own: str, record: Record) -> Range | None:
     """Move a span to where its `own` text stands, if the record says what that is."""
     start, end = range_
     read = record.text[start:end]
-    if not own or own.strip() == read.strip():
+    if not own or own.strip() == read.strip() or own == record.text[start : end + 1]:  # the last was decided before
         return range_
     nearest = _nearest(own, record.text, start)
     found = f"the entity {start} to {end} is {read[:40]!r}, its own text {own[:40]!r}"
