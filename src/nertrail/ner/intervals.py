@@ -7,6 +7,7 @@ Texts, not spans, are drawn: the spans of one text are not independent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -89,11 +90,12 @@ def micro_interval(spans: Ints, samples: int = SAMPLES, seed: int = SEED) -> Int
 def _drawn_sums(tables: Sequence[Ints], samples: int, seed: int) -> list[Floats]:
     """Sums of each table's rows over the drawn texts, [samples, types, 3]."""
     texts, rng = len(tables[0]), np.random.default_rng(seed)
-    flat = np.concatenate([table.reshape(texts, -1) for table in tables], axis=1).astype(np.float64)
+    widths = [math.prod(table.shape[1:]) for table in tables]
+    flat = np.concatenate([table.reshape(texts, w) for table, w in zip(tables, widths, strict=True)], axis=1)
+    flat = flat.astype(np.float64)
     step = max(1, CELLS // max(texts, 1))
     sums = [_times_drawn(min(step, samples - start), texts, rng) @ flat for start in range(0, samples, step)]
-    widths = np.cumsum([table[0].size if texts else 0 for table in tables])[:-1]
-    parts = np.split(np.concatenate(sums), widths, axis=1)
+    parts = np.split(np.concatenate(sums), np.cumsum(widths)[:-1], axis=1)
     return [part.reshape(samples, -1, 3) for part in parts]
 
 
