@@ -74,7 +74,7 @@ def parse_splits(
         DataError: a file can't be used.
     """
     read = {split: tuple(read_documents(file, settings, findings[split])) for split, file in files.items()}
-    if settings.split is not None and "train" in read and len(read) < len(SPLITS):
+    if "train" in read and _wanted(settings, tuple(read)):
         read |= _made(read["train"], settings, tuple(read), dealt)
     read = {split: survey(read[split], findings[split], split) for split in SPLITS if split in read}
     read = survey_leaks(read, findings)
@@ -106,15 +106,21 @@ def read_dataset(settings: DataSettings, dealt: Deal | None = None) -> Dataset:
 
 def stratified(settings: DataSettings) -> Deal:
     """Deals a pool to train and to the splits that there is no file of, each its share of every entity type."""
-    split, given = settings.split, find(settings)
+    split = settings.split
     assert split is not None
-    shares = {name: split.share(name) for name in SPLITS[1:] if name not in given}
+    shares = {name: split.share(name) for name in _wanted(settings, tuple(find(settings)))}
     shares = {"train": 1 - sum(shares.values()), **shares}
 
     def dealt(documents: Sequence[Document]) -> list[str]:
         return [list(shares)[part] for part in deal(documents, list(shares.values()), split.seed)]
 
     return dealt
+
+
+def _wanted(settings: DataSettings, given: Sequence[str]) -> list[str]:
+    """The splits that are to be made of train."""
+    split = settings.split
+    return [name for name in SPLITS[1:] if split is not None and name not in given and split.share(name) > 0]
 
 
 def _made(pool: Documents, settings: DataSettings, given: Sequence[str], dealt: Deal | None) -> dict[str, Documents]:
