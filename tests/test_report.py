@@ -41,6 +41,7 @@ def _benchmark(name: str, backend: str, ms: float) -> BenchmarkResult:
 
 def _training(folder: Path) -> TrainingResult:
     scores = {"macro-f1-span": 0.7001, "micro-f1-span": 0.7002, "macro-f1": 0.7003, "loss": 0.31}
+    intervals = {"micro-f1-span_ci_low": 0.65, "micro-f1-span_ci_high": 0.75, "errors_missed": 7.0}
     entity = {"<PER>_precision": 0.61, "<PER>_recall": 0.62, "<PER>_f1": 0.63, "<PER>_support": 41.0}
     return TrainingResult(
         backbone="a",
@@ -48,8 +49,8 @@ def _training(folder: Path) -> TrainingResult:
         training_type="final",
         params={},
         checkpoint=folder,
-        metrics=scores,
-        entity_metrics=entity,
+        metrics={**scores, **intervals},
+        entity_metrics={**entity, "<PER>_f1_ci_low": 0.6, "<PER>_f1_ci_high": 0.66},
         test_metrics={name: value - 0.1 for name, value in scores.items()},
         test_entity_metrics={"<PER>_f1": 0.53},
         absent_types=("GPE",),
@@ -108,7 +109,9 @@ def page(ledger: Ledger, tmp_path: Path) -> str:
         ["b-trial-4", "0.7456", "", "learning_rate 0.00789", "0.0667 behind the best score"],
         ["macro-f1-span", "0.7001", "0.6001"],
         ["loss", "0.3100", "0.2100"],
-        ["&lt;PER&gt;", "0.6100", "0.6200", "0.6300", "41", "0.5300"],
+        ["micro-f1-span", "0.7002 (0.6500 to 0.7500)", "0.6002"],
+        ["errors_missed", "7", ""],
+        ["&lt;PER&gt;", "0.6100", "0.6200", "0.6300 (0.6000 to 0.6600)", "41", "0.5300"],
         ["torch", "91.0", "11.75", "85.1", ""],
         ["onnx_fp32", "88.0", "6.50", "153.8", "0.0001"],
         ["0", "COMPLETE", "0.8123", "0.00123"],

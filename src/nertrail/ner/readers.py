@@ -75,7 +75,7 @@ def parse_splits(
     """
     read = {split: tuple(read_documents(file, settings, findings[split])) for split, file in files.items()}
     if "train" in read and _wanted(settings, tuple(read)):
-        read |= _made(read["train"], settings, tuple(read), dealt)
+        read |= _made(read["train"], settings, tuple(read), dealt or stratified(settings))
     read = {split: survey(read[split], findings[split], split) for split in SPLITS if split in read}
     read = survey_leaks(read, findings)
     for split, types in (survey_types(read, findings) if "train" in read else {}).items():
@@ -123,18 +123,16 @@ def _wanted(settings: DataSettings, given: Sequence[str]) -> list[str]:
     return [name for name in SPLITS[1:] if split is not None and name not in given and split.share(name) > 0]
 
 
-def _made(pool: Documents, settings: DataSettings, given: Sequence[str], dealt: Deal | None) -> dict[str, Documents]:
-    """Train and the splits that are made of it; a share of 0 makes none."""
-    split_of = (dealt or stratified(settings))(pool)
-    made = {
-        split: tuple(document for document, name in zip(pool, split_of, strict=True) if name == split)
-        for split in SPLITS
-        if split == "train" or split not in given
-    }
-    if not made["train"] or ("validation" in made and not made["validation"]):
-        found = f"{len(pool)} texts leave none for {'validation' if made['train'] else 'train'}"
-        raise DataError(found, place=str(settings.path), remedy="give more texts, or other shares with data.split")
-    return {split: documents for split, documents in made.items() if documents}
+def _made(pool: Documents, settings: DataSettings, given: Sequence[str], dealt: Deal) -> dict[str, Documents]:
+    """Train and the splits that are made of it."""
+    pairs = list(zip(pool, dealt(pool), strict=True))
+    wanted = ("train", *_wanted(settings, given))
+    made = {split: tuple(document for document, name in pairs if name == split) for split in wanted}
+    for split, documents in made.items():
+        if not documents:
+            found = f"{len(pool)} texts leave none for {split}"
+            raise DataError(found, place=str(settings.path), remedy="give more texts, or other shares with data.split")
+    return made
 
 
 def _format_of(source: Source) -> str:

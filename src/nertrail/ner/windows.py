@@ -175,7 +175,7 @@ def fitting_length(texts: Sequence[str], tokenizer: Tokenizer) -> int:
     lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     if not lengths:
         return SHORTEST
-    needed = int(np.percentile(lengths, 99, method="higher")) + len(before) + len(after)
+    needed = int(np.percentile(lengths, 99, method="inverted_cdf")) + len(before) + len(after)
     return min(max(-(-needed // STEP) * STEP, SHORTEST), LONGEST)
 
 
