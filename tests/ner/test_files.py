@@ -61,3 +61,11 @@ def test_train_is_never_made(tmp_path):
 def test_nothing_to_look_at(tmp_path):
     with pytest.raises(DataError, match=r"the folder holds notes\.md"):
         find_some(DataSettings(folder(tmp_path, "notes.md")))
+
+
+def test_a_file_that_is_named_for_one_split_is_no_other(tmp_path):
+    path = folder(tmp_path, "a-test.conll", "a-dev.conll")
+    assert names(find_some(DataSettings(path, train="a-test.conll"))) == {
+        "train": "a-test.conll",
+        "validation": "a-dev.conll",
+    }

@@ -29,10 +29,10 @@ def test_folds_are_alike_in_size_and_types() -> None:
     documents = list({document.text: document for document in tiny.documents(300)}.values())
     folds = make_folds(documents, 5, 0)
     sizes = [len(validation) for _, validation in folds]
-    assert max(sizes) - min(sizes) <= 4
+    assert max(sizes) - min(sizes) <= 3
     totals = types(documents)
     for _, validation in folds:
-        assert all(abs(types(validation)[type_] - count / 5) <= 4 for type_, count in totals.items())
+        assert all(abs(types(validation)[type_] - count / 5) <= 2 for type_, count in totals.items())
 
 
 def types(documents: tuple[Document, ...] | list[Document]) -> Counter[str]:

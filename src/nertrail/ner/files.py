@@ -68,8 +68,14 @@ def _file_of(split: str, settings: DataSettings) -> Path | None:
 
 
 def _by_convention(split: str, settings: DataSettings) -> Path | None:
-    """The one file whose name is the split's, else the one whose name has it as a part; None if there is none."""
-    files = [file for file in sorted(settings.path.iterdir()) if _is_readable(file, settings)]
+    """The one file whose name is the split's, else the one whose name has it as a part; None if there is none.
+
+    A file that the settings name for another split is not looked at.
+    """
+    taken = {name for name in (settings.train, settings.validation, settings.test) if name is not None}
+    files = [
+        file for file in sorted(settings.path.iterdir()) if file.name not in taken and _is_readable(file, settings)
+    ]
     exact = [file for file in files if file.stem.lower() in STEMS[split]]
     found = exact or [file for file in files if set(_parts(file)) & set(STEMS[split])]
     if len(found) > 1:

@@ -1,8 +1,10 @@
 """Texts dealt to parts so that each part holds its share of every entity type.
 
-Iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011): the
-rarest type is dealt first, each text to the part that lacks most of it. Texts that are equal stay together, so that no
-part leaks into another.
+After iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011):
+the rarest type is dealt first, each text to the part that lacks most. There that is the part that lacks most of the one
+type, in absolute numbers; here it is the one that lacks most of all the text's types, measured by its share, which left
+a third of the deviation or less on parts of unequal size. Texts that are equal stay together, so that no part leaks
+into another.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ def deal(documents: Sequence[Document], shares: Sequence[float], seed: int) -> l
     totals = sum(labels, Counter[str]())
     wanted = [{label: share * count for label, count in totals.items()} for share in shares]
     part_of = [0] * len(documents)
-    for index, label in _rarest_first(labels):
-        part = _neediest(label, wanted, sizes)
+    for index in _rarest_first(labels):
+        weights = {label: count / totals[label] for label, count in labels[index].items()}
+        part = _neediest(weights, wanted, sizes, shares)
         sizes[part] -= len(groups[index])
         for label, count in labels[index].items():
             wanted[part][label] -= count
@@ -53,26 +56,33 @@ def _labels(documents: Sequence[Document], group: Sequence[int]) -> Counter[str]
     return counts or Counter({NOTHING: len(group)})
 
 
-def _rarest_first(labels: Sequence[Counter[str]]) -> list[tuple[int, str]]:
-    """Groups in the order in which they are dealt, with the type that they are dealt for.
-
-    The type with the fewest groups left comes first, and of its groups the fullest.
-    """
+def _rarest_first(labels: Sequence[Counter[str]]) -> list[int]:
+    """Groups in the order in which they are dealt: those of the type with the fewest groups left, the fullest first."""
     holders: dict[str, set[int]] = {}
     for index, counts in enumerate(labels):
         for label in counts:
             holders.setdefault(label, set()).add(index)
-    order: list[tuple[int, str]] = []
+    order: list[int] = []
     while holders:
         label = min(holders, key=lambda name: (len(holders[name]), name))
         chosen = sorted(holders.pop(label), key=lambda index: (-labels[index][label], index))
-        order += [(index, label) for index in chosen]
+        order += chosen
         for other in holders.values():
             other.difference_update(chosen)
         holders = {name: left for name, left in holders.items() if left}
     return order
 
 
-def _neediest(label: str, wanted: Sequence[Mapping[str, float]], sizes: Sequence[float]) -> int:
-    """The part with room that lacks most of a type; of equals the one that lacks most texts."""
-    return max(range(len(sizes)), key=lambda part: (sizes[part] > 0, wanted[part][label], sizes[part], -part))
+def _neediest(
+    weights: Mapping[str, float],
+    wanted: Sequence[Mapping[str, float]],
+    sizes: Sequence[float],
+    shares: Sequence[float],
+) -> int:
+    """The part with room that lacks most of what a group holds, for its share; of equals the one with most room."""
+
+    def need(part: int) -> tuple[bool, float, float, int]:
+        lack = sum(weight * wanted[part][label] for label, weight in weights.items()) / shares[part]
+        return sizes[part] > 0, lack, sizes[part], -part
+
+    return max(range(len(sizes)), key=need)
