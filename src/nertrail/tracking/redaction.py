@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from nertrail.records import RunRecord
+from nertrail.tracking.protocol import RunStart
 
 MASK = "[redacted]"
 _TEXT_SUFFIXES = (".txt", ".log", ".yaml", ".yml")
@@ -65,6 +66,13 @@ def redact_record(record: RunRecord) -> RunRecord:
     params, tags = redact_values(record.params, secrets), redact_values(record.tags, secrets)
     datasets = tuple(replace(dataset, source=redact(dataset.source, secrets)) for dataset in record.datasets)
     return RunRecord(params, record.metrics, tags, record.artifacts, datasets)
+
+
+def redact_start(run: RunStart) -> RunStart:
+    """The start of a run with clean names and tags."""
+    secrets = environment_secrets()
+    names = redact(run.name, secrets), redact(run.experiment, secrets)
+    return RunStart(run.uid, *names, run.start_ms, redact_values(run.tags, secrets))
 
 
 def redact_values(values: Mapping[str, _V], secrets: tuple[str, ...]) -> dict[str, _V | str]:
