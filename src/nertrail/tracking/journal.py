@@ -24,7 +24,7 @@ from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking import blobs, events
 from nertrail.tracking.boundary import quietly
 from nertrail.tracking.protocol import KILLED, PARENT_TAG, Point, RunStart
-from nertrail.tracking.redaction import redact_record, redact_start
+from nertrail.tracking.redaction import redact_point, redact_record, redact_start
 from nertrail.tracking.writer import Writer
 
 WATCH_SECONDS = 3.0
@@ -65,7 +65,7 @@ class JournalBackend:
 
     def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
         """Add values of metrics."""
-        self._append(events.metrics_event(uid, points))
+        self._append(events.metrics_event(uid, [redact_point(point) for point in points]))
 
     def end(self, uid: str, status: str, at_ms: int) -> None:
         """Close a run, and before it the runs below it that this process has left open."""
