@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nertrail.records import Artifact, DatasetInput, RunRecord
-from nertrail.tracking import redaction
+from nertrail.tracking import blobs, redaction
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
 from nertrail.tracking.protocol import Point, RunStart
@@ -206,3 +206,10 @@ def test_names_that_come_with_every_step_are_looked_at_once(monkeypatch: pytest.
     for step in range(5):
         redaction.redact_point(Point("a metric of some length", 1.0, step, 1))
     assert len(seen) <= 1
+
+
+def test_a_long_log_is_clean_too(tmp_path: Path) -> None:
+    text, secret = SHAPES["github classic"]
+    (tmp_path / "train.log").write_text("step\n" * 250_000 + text)
+    described = blobs.store(tmp_path / "blobs", Artifact(tmp_path / "train.log", "train.log"))
+    assert secret.encode() not in (tmp_path / "blobs" / described["files"][0]["sha256"]).read_bytes()

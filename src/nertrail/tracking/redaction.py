@@ -44,12 +44,13 @@ _TOKENS = re.compile(
 )
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----|\Z)", re.DOTALL)
 _URL = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]*://)(?:[^\s/:@'\"]*:[^\s/'\"]+|[^\s/:@'\"]{20,})@")
-_NAMED = re.compile(
-    r"((?:password|passwd|pwd|secret|api_?key|access_?key(?!_?id)|account_?key|shared_?key|(?:auth|access|session|"
-    r"refresh|hub|id)_?token|client_?secret|\bsig)['\"]?\s*[=:]\s*(?:b?['\"])?)"
-    r"(?!\[redacted\])[^\s'\",;&]{6,}",
+_HEAD = re.compile(r"(?<![\w\-])([\w\-]++)['\"]?\s*+[=:]\s*+(?:b?['\"])?")
+_SECRET_HEAD = re.compile(
+    r"(?:password|passwd|pwd|secret|api_?key|access_?key|account_?key|shared_?key|(?:auth|access|session|refresh|hub|id)"
+    r"_?token|(?:^|_)sig)$",
     re.IGNORECASE,
 )
+_VALUE = re.compile(r"(?!\[redacted\])[^\s'\",;&]{6,}")
 _BEARER = re.compile(r"((?:bearer|basic|token)\s+)[A-Za-z0-9+/._~\-]{16,}=*", re.IGNORECASE)
 _SECRET_KEY = re.compile(
     r"(?:^|[_.\-/])(?:password|passwd|pwd|secret|credentials?|api_?key|access_?key|account_?key|private_?key|token)$",
@@ -65,8 +66,7 @@ _NO_SECRET_VARIABLES = ("PWD", "OLDPWD")
 
 def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
     """The text without tokens, passwords in URLs, private keys and the given secret values."""
-    text = _shapes(text, secrets)
-    return _BEARER.sub(rf"\1{MASK}", _NAMED.sub(rf"\1{MASK}", text))
+    return _BEARER.sub(rf"\1{MASK}", _without_named(_shapes(text, secrets)))
 
 
 def environment_secrets() -> tuple[str, ...]:
@@ -74,8 +74,8 @@ def environment_secrets() -> tuple[str, ...]:
 
     As they are and as they stand in a URL.
     """
-    named = ((name, value) for name, value in os.environ.items() if _is_secret_variable(name))
-    kept = {value for name, value in named if _is_telling(value) and not os.path.exists(value)}  # noqa: PTH110
+    named = [os.environ[name] for name in os.environ if _is_secret_variable(name)]
+    kept = {value for value in named if _is_telling(value) and not os.path.exists(value)}  # noqa: PTH110
     return tuple(sorted(kept | {quote(value, safe="") for value in kept}, key=len, reverse=True))
 
 
@@ -115,17 +115,18 @@ def clean_name(name: str) -> str:
     return name if len(name) <= _SHORT_NAME else _shapes(name, ())
 
 
+def is_text(name: str) -> bool:
+    """Whether a file of this name is looked through for secrets."""
+    return name.endswith((*_TEXT_SUFFIXES, *_JSON_SUFFIXES)) and name not in _VOCABULARIES
+
+
 def redact_bytes(name: str, content: bytes) -> bytes:
     """The content of a text file without secrets; any other file as it is.
 
     Of JSON only what has the shape of a secret goes, and nothing of vocabularies: a changed one would be worse than a
     leak there is likely.
     """
-    if name.endswith(_TEXT_SUFFIXES):
-        return _redact_bytes(content, strict=False)
-    if name.endswith(_JSON_SUFFIXES) and name not in _VOCABULARIES:
-        return _redact_bytes(content, strict=True)
-    return content
+    return _redact_bytes(content, strict=name.endswith(_JSON_SUFFIXES)) if is_text(name) else content
 
 
 def without_password(uri: str) -> str:
@@ -151,6 +152,17 @@ def _shapes(text: str, secrets: tuple[str, ...]) -> str:
     if "://" in text:
         text = _URL.sub(rf"\1{MASK}@", text)
     return _PEM.sub(MASK, text) if "-----BEGIN" in text else text
+
+
+def _without_named(text: str) -> str:
+    """The text without what stands behind a name that says it is secret."""
+    parts, at = [], 0
+    for head in _HEAD.finditer(text):
+        value = _VALUE.match(text, head.end()) if head.start() >= at and _SECRET_HEAD.search(head[1]) else None
+        if value is not None:
+            parts += [text[at : head.end()], MASK]
+            at = value.end()
+    return "".join((*parts, text[at:])) if parts else text
 
 
 def _clean(key: str, value: _V, secrets: tuple[str, ...]) -> _V | str:
