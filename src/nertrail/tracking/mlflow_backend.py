@@ -18,6 +18,7 @@ from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef, Value, r
 from nertrail.tracking.destination import resolve, sqlite_path
 from nertrail.tracking.fitting import OVERFLOW_TAG, Fitting
 from nertrail.tracking.mlflow_client import patience, translated
+from nertrail.tracking.mlflow_view import Held, held_by
 from nertrail.tracking.profiles import Profile, profile_of
 from nertrail.tracking.protocol import RUNNING, UID_TAG, Point, Rejected, RunStart, Unreachable, record_points
 
@@ -88,6 +89,12 @@ class MlflowBackend:
             if found is not None:
                 self._remember(uid, found)
         return self._run_ids.get(uid)
+
+    def held(self, uid: str, artifacts: Sequence[str] = ()) -> Held | None:
+        """What the server holds of the run, and the sha256 of these artifacts; None where it does not know the run."""
+        with translated():
+            run_id = self.run_id(uid)
+            return held_by(self._client(), run_id, artifacts) if run_id else None
 
     def _require(self, uid: str) -> str:
         run_id = self.run_id(uid)

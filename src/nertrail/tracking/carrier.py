@@ -1,0 +1,103 @@
+"""Carries a run dir's journal to one destination: now if the server is there, else after a pause that grows."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nertrail.tracking.delivery import Delivery
+from nertrail.tracking.liveness import renew
+from nertrail.tracking.mlflow_client import client_environment
+from nertrail.tracking.protocol import Destination, Unreachable
+from nertrail.tracking.redaction import redact
+from nertrail.tracking.state import Health, load_health, load_progress, save_health
+
+_LONGEST_PAUSE_SECONDS = 60.0
+_log = logging.getLogger(__name__)
+
+
+class Breaker:
+    """Says when to try again: at once after a success, after a growing pause when the server was not there."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._until = 0.0
+
+    def is_open(self) -> bool:
+        """Whether it is too early to try again."""
+        return self._clock() < self._until
+
+    def failed(self, retry_after: float | None = None) -> None:
+        """The server was not there."""
+        self._failures += 1
+        pause = min(2.0 ** (self._failures - 1), _LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)
+        self._until = self._clock() + max(pause, retry_after or 0.0)
+
+    def worked(self) -> None:
+        """The server was there."""
+        self._failures, self._until = 0, 0.0
+
+
+class Uploader:
+    """Delivers one run dir to one destination. Whoever makes one holds the destination's lock."""
+
+    def __init__(self, run_dir: Path, folder: Path, destination: Destination) -> None:
+        self.run_dir, self.folder = run_dir, folder
+        self._breaker = Breaker()
+        self._outage = load_health(folder).outage
+        self._healthy = True
+        self._delivery = Delivery(run_dir / "journal", destination, folder, load_progress(folder))
+
+    @property
+    def watched(self) -> bool:
+        """Whether some writer lived at the last look."""
+        return bool(self._delivery.living)
+
+    def step(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Deliver what is there, unless it is too early to try again. True if all of it is delivered."""
+        if self._breaker.is_open():
+            return False
+        try:
+            self._delivery.drain(stop)
+        except Unreachable as error:
+            self._fail(error)
+            return False
+        self._breaker.worked()
+        self._healthy = True
+        self.say("delivering")
+        return True
+
+    def say(self, state: str, error: str = "") -> None:
+        """Publish how it is, for the writers' WARNING and for `nertrail status`."""
+        renew(self.folder / "lock")
+        save_health(self.folder, Health(state, redact(error), self._outage, os.getpid()))
+
+    def _fail(self, error: Unreachable) -> None:
+        """The first failure after a success is an outage; those after it belong to the same."""
+        self._breaker.failed(error.retry_after)
+        self._outage += self._healthy
+        self._healthy = False
+        _log.warning("cannot deliver: %s", redact(str(error)))
+        self.say("waiting", str(error))
+
+
+@contextlib.contextmanager
+def short_tries() -> Iterator[None]:
+    """MLflow's retries are settings of the process: short ones for the body, the caller's own again behind it."""
+    wanted = client_environment()
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
