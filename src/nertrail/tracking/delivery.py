@@ -54,6 +54,7 @@ class Delivery:
         self._place = ""
         self._mark = _Mark(0, 0)
         self._limit = segments.CHUNK_BYTES
+        destination.recall({uid: run.run_id for uid, run in progress.runs.items() if run.run_id})
 
     def drain(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Deliver all that is there.

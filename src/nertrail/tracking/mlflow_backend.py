@@ -22,12 +22,11 @@ from nertrail.tracking import batches
 from nertrail.tracking.destination import resolve, sqlite_path
 from nertrail.tracking.fitting import OVERFLOW_TAG, Fitting, text, texts
 from nertrail.tracking.mlflow_client import Unauthorised, looking, translated
+from nertrail.tracking.namesakes import CREATED_TAG, choose
 from nertrail.tracking.profiles import Profile, profile_of
-from nertrail.tracking.protocol import KILLED, RUNNING, UID_TAG, Point, Rejected, RunStart, Unreachable, record_points
+from nertrail.tracking.protocol import RUNNING, UID_TAG, Point, Rejected, RunStart, Unreachable, record_points
 from nertrail.tracking.uploads import upload
 
-CREATED_TAG = "nertrail.created_ms"
-DUPLICATE_TAG = "duplicate_of"
 _DIGEST_CHARACTERS = 36
 _EXPERIMENTS_SECONDS = 60.0
 
@@ -100,6 +99,10 @@ class MlflowBackend:
                 self._remember(uid, found)
         return self._run_ids.get(uid)
 
+    def recall(self, run_ids: Mapping[str, str]) -> None:
+        """Be reminded of the runs of earlier deliveries: a younger namesake will not take their place."""
+        self._run_ids.update(run_ids)
+
     @contextlib.contextmanager
     def _calls(self) -> Iterator[None]:
         """For calls of the client. Where our credentials are not known, the next call is made with new ones."""
@@ -141,7 +144,7 @@ class MlflowBackend:
         return self._everywhere
 
     def _find(self, uid: str, experiment: str | None = None) -> Any:
-        """The run with this uid, deleted ones included, wherever it is. Of several one is the run, see `_rank`."""
+        """The run with this uid, deleted ones included, wherever it is."""
         from mlflow.entities import ViewType
 
         with looking():
@@ -149,17 +152,7 @@ class MlflowBackend:
             places = dict.fromkeys([experiment, *everywhere] if experiment else everywhere)
             query = f"tags.`{UID_TAG}` = '{uid}'"
             found = self._client().search_runs(list(places), query, run_view_type=ViewType.ALL, max_results=20)
-        runs = sorted(found, key=lambda run: (run.info.run_id != self._run_ids.get(uid), _rank(run)))
-        for other in runs[1:]:
-            self._set_apart(other, runs[0])
-        return runs[0] if runs else None
-
-    def _set_apart(self, other: Any, run: Any) -> None:
-        """Mark a run as a duplicate, and close it: nobody else will."""
-        if DUPLICATE_TAG not in other.data.tags:
-            self._client().set_tag(other.info.run_id, DUPLICATE_TAG, run.info.run_id)
-        if other.info.status == RUNNING:
-            self._client().set_terminated(other.info.run_id, KILLED, run.info.start_time)
+        return choose(self._client(), found, self._run_ids.get(uid))
 
     def _create(self, run: RunStart) -> Any:
         """Make the run, its uid in the same request, and look again: another delivery may have made it meanwhile.
@@ -230,16 +223,6 @@ class MlflowBackend:
 
     def _upload(self, run_id: str, artifact: Artifact) -> None:
         upload(self._client(), run_id, artifact, rewrites=self.profile.rewrites_artifacts)
-
-
-def _rank(run: Any) -> tuple[bool, int, int, str]:
-    """Of several runs with one uid the first is the run: one that holds records, else the oldest.
-
-    One that was made late, by a request long given up, is the oldest and empty: what is delivered must not move to it.
-    """
-    data = run.data
-    held = len(data.params) + len(data.metrics) + len(data.tags)
-    return DUPLICATE_TAG in data.tags, -held, int(data.tags.get(CREATED_TAG, 0)), run.info.run_id
 
 
 def _experiment_id(client: Any, uri: str, name: str) -> str:
