@@ -22,7 +22,7 @@ _LOG_BYTES = 16_000_000  # what is text is read up to here, 0.13 CPU-seconds a m
 def store(blobs: Path, artifact: Artifact) -> dict[str, Any]:
     """Keep a file or folder and describe it: {"name", "folder", "files": [{"path", "sha256", "size", "at"?}]}.
 
-    `at` is where a referenced file lies; the others lie in `blobs`.
+    `at` is where a referenced file lies, below the run dir if it is relative; the others lie in `blobs`.
 
     Raises:
         OSError: it cannot be read, or not be written.
@@ -64,11 +64,22 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
 def _entry(blobs: Path, path: Path, relative: str, reference: bool) -> dict[str, Any]:
     if reference:
         path = path.resolve()
-        return {"path": relative, "sha256": digest(path), "size": path.stat().st_size, "at": str(path)}
+        return {"path": relative, "sha256": digest(path), "size": path.stat().st_size, "at": _place(blobs, path)}
     if path.stat().st_size <= (_LOG_BYTES if is_text(path.name) else _TEXT_BYTES):
         content = redact_bytes(path.name, path.read_bytes())
         return {"path": relative, "sha256": _keep_bytes(blobs, content), "size": len(content)}
     return {"path": relative, "sha256": _keep_file(blobs, path), "size": path.stat().st_size}
+
+
+def _run_dir(blobs: Path) -> Path:
+    """<run dir>/journal/blobs → <run dir>"""
+    return blobs.resolve().parents[1]
+
+
+def _place(blobs: Path, path: Path) -> str:
+    """Files of the run dir are found again after it was moved, or on another machine."""
+    run_dir = _run_dir(blobs)
+    return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
 
 
 def _keep_bytes(blobs: Path, content: bytes) -> str:
@@ -117,7 +128,7 @@ def digest(path: Path) -> str:
 
 
 def _verified(blobs: Path, entry: Mapping[str, Any]) -> Path:
-    path = Path(entry["at"]) if "at" in entry else (blobs / entry["sha256"]).resolve()
+    path = _run_dir(blobs) / str(entry["at"]) if "at" in entry else (blobs / entry["sha256"]).resolve()
     if not path.is_file():
         raise Rejected(f"{path} is gone")
     if path.stat().st_size != entry["size"] or digest(path) != entry["sha256"]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from nertrail.tracking.breaker import Breaker
 from nertrail.tracking.delivery import Delivery
 from nertrail.tracking.liveness import renew
 from nertrail.tracking.mlflow_client import client_environment
@@ -17,31 +16,7 @@ from nertrail.tracking.protocol import Destination, Unreachable
 from nertrail.tracking.redaction import redact
 from nertrail.tracking.state import Health, load_health, load_progress, save_health
 
-_LONGEST_PAUSE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
-
-
-class Breaker:
-    """Says when to try again: at once after a success, after a growing pause when the server was not there."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failures = 0
-        self._until = 0.0
-
-    def is_open(self) -> bool:
-        """Whether it is too early to try again."""
-        return self._clock() < self._until
-
-    def failed(self, retry_after: float | None = None) -> None:
-        """The server was not there."""
-        self._failures += 1
-        pause = min(2.0 ** (self._failures - 1), _LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)
-        self._until = self._clock() + max(pause, retry_after or 0.0)
-
-    def worked(self) -> None:
-        """The server was there."""
-        self._failures, self._until = 0, 0.0
 
 
 class Uploader:
@@ -63,10 +38,11 @@ class Uploader:
         """Deliver what is there, unless it is too early to try again. True if all of it is delivered."""
         if self._breaker.is_open():
             return False
+        delivered = self._delivery.progress.delivered
         try:
             self._delivery.drain(stop)
         except Unreachable as error:
-            self._fail(error)
+            self._fail(error, progress=self._delivery.progress.delivered > delivered)
             return False
         self._breaker.worked()
         self._healthy = True
@@ -78,9 +54,9 @@ class Uploader:
         renew(self.folder / "lock")
         save_health(self.folder, Health(state, redact(error), self._outage, os.getpid()))
 
-    def _fail(self, error: Unreachable) -> None:
+    def _fail(self, error: Unreachable, *, progress: bool) -> None:
         """The first failure after a success is an outage; those after it belong to the same."""
-        self._breaker.failed(error.retry_after)
+        self._breaker.failed(error.retry_after, progress=progress)
         self._outage += self._healthy
         self._healthy = False
         _log.warning("cannot deliver: %s", redact(str(error)))

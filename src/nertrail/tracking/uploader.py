@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nertrail.tracking.carrier import Breaker, Uploader, short_tries
+from nertrail.tracking.carrier import Uploader, short_tries
 from nertrail.tracking.destination import resolve, state_folder
 from nertrail.tracking.liveness import held
 from nertrail.tracking.mlflow_backend import MlflowBackend
@@ -26,7 +26,7 @@ from nertrail.tracking.protocol import Destination
 from nertrail.tracking.state import load_health
 from nertrail.tracking.sync import status, sync
 
-__all__ = ["Breaker", "Uploader", "follow", "main", "status", "sync"]
+__all__ = ["Uploader", "follow", "main", "status", "sync"]
 INTERVAL_SECONDS = 1.0
 _LOCK_SECONDS = 2.0
 
