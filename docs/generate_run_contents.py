@@ -48,7 +48,7 @@ PATTERNS = (
     ("training", "metrics", r"(test_|)[A-Z]+_f1_ci_(low|high)", r"\1{entity}_f1_ci_\2"),
     ("training", "metrics", rf"test_[A-Z]+_{_ENTITY}", r"test_{entity}_\1"),
     ("training", "metrics", rf"[A-Z]+_{_ENTITY}", r"{entity}_\1"),
-    ("benchmark", "metrics", r"(.*)_batch_\d+_(.*)", r"\1_batch_{b}_\2"),
+    ("benchmark", "metrics", r"(.*)_batch_\d+(_.*)?", r"\1_batch_{b}\2"),
     ("sweep", "metrics", rf"best_{_METRIC}", "best_{metric}"),
     ("selection", "metrics", rf"(selected|best)_{_METRIC}", r"\1_{objective}"),
     ("sweep", "params", "best_(learning_rate|batch_size)", "best_{param}"),

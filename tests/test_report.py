@@ -161,6 +161,23 @@ def test_the_table(ledger: Ledger) -> None:
     }
 
 
+def test_the_final_models_side_by_side(ledger: Ledger, tmp_path: Path) -> None:
+    timed = _benchmark("final-x", "onnx_fp32", 6.5)
+    speedup = {"batches": {"1": {"ratio": 1.81, "low": 1.7, "high": 1.9}}}
+    timed = timed.model_copy(update={"report": {**timed.report, "speedup": speedup}})
+    made = _conversion("onnx_fp32", 88_000_000, 0.0001).model_copy(update={"f1": 0.6999})
+    for step, result in (("benchmark-final", [_benchmark("t", "torch", 11.75), timed]), ("conversion-onnx_fp32", made)):
+        plain = (
+            [r.model_dump(mode="json") for r in result] if isinstance(result, list) else result.model_dump(mode="json")
+        )
+        ledger.finish(ledger.begin(step, "again"), plain, 1.0)
+    assert summary.comparison(ledger) == [
+        ("torch", "91.0 MB", "11.8 ms (batch 1)", "85.1 /s", "1", "0.7000"),
+        ("onnx_fp32", "88.0 MB", "6.5 ms (batch 1)", "153.8 /s", "1.81 (1.70 to 1.90)", "0.6999"),
+    ]
+    assert summary.comparison(Ledger(tmp_path / "empty")) == []
+
+
 def test_the_lineage(ledger: Ledger) -> None:
     found = summary.lineage(ledger, "abcdef", STEPS)
     assert found["data_version"] == "abcdef"

@@ -208,9 +208,18 @@ ROWS |= {
     f"selection.{name}": (value, lambda lab, n=name: getattr(lab.selecting(), n))
     for name, value in {"accuracy_threshold": 0.3, "use_relative_threshold": False, "min_accuracy_gain": 0.2}.items()
 }
+CONVERSION = {
+    "opset": 18,
+    "exporter": "dynamo",
+    "per_channel": False,
+    "quantize_embeddings": False,
+    "max_abs_diff": 0.5,
+    "min_f1_share": 0.25,
+    "fp32_matmuls": 1,
+}
 ROWS |= {
     f"conversion.{name}": (value, lambda lab, n=name: getattr(lab.converting(), n))
-    for name, value in {"opset": 18, "max_abs_diff": 0.5, "min_f1_share": 0.25}.items()
+    for name, value in CONVERSION.items()
 }
 SWITCHES = {
     "benchmark": ("enabled", "log_artifacts"),

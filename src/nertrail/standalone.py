@@ -7,21 +7,18 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from nertrail.errors import ConfigError, InputError
 from nertrail.experiment import Experiment, find_config, load_experiment
 from nertrail.ner.checkpoint import load_checkpoint
 from nertrail.pipeline import check_inputs, check_stages
-from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, convert_model
+from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, Texts, convert_model
 from nertrail.stages.inputs import Progress, quiet
 from nertrail.steps import Announce, Steps, log
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.settings import MlflowConfig
-
-if TYPE_CHECKING:
-    from nertrail.ner.windows import Encoded
 
 
 def check_writable(folder: Path) -> None:
@@ -89,7 +86,7 @@ def convert_alone(
             checkpoint,
             chosen,
             out,
-            validation=_validation(experiment, checkpoint) if experiment else None,
+            texts=_texts(experiment, checkpoint) if experiment else None,
             tracker=trackers.of(MLflowConversionTracker),
         )
     finally:
@@ -106,13 +103,16 @@ def check_target(target: str) -> Target:
     raise ConfigError(f"{target!r} is no target", place="--target", remedy=f"targets: {', '.join(get_args(Target))}")
 
 
-def _validation(experiment: Experiment, checkpoint: Path) -> Encoded:
-    """The experiment's validation texts, as the checkpoint's own tokenizer sees them."""
+def _texts(experiment: Experiment, checkpoint: Path) -> Texts:
+    """The experiment's validation and test texts, as the checkpoint's own tokenizer sees them."""
     from nertrail.ner.windows import encode
 
     model = load_checkpoint(checkpoint)
+    tokenizer = model.tokenizer()
     inputs = experiment.inputs()
-    return encode(inputs.dataset.validation, model.tokenizer(), model.labels, model.windows)
+    splits = (inputs.dataset.validation, inputs.dataset.test)
+    validation, test = (encode(split, tokenizer, model.labels, model.windows) if split else None for split in splits)
+    return Texts(validation, test, inputs.version)
 
 
 def ui_command(tracking_uri: str | None) -> str:

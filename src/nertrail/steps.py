@@ -23,7 +23,7 @@ from nertrail.stages.benchmark import (
     run_benchmarking,
     trial_candidates,
 )
-from nertrail.stages.conversion import ConversionResult, Target, convert_model
+from nertrail.stages.conversion import ConversionResult, Target, Texts, convert_model
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
 from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
 from nertrail.stages.sweep import SweepResult, run_sweep
@@ -198,6 +198,7 @@ class Steps:
     def convert(self, target: Target, training: TrainingResult) -> ConversionResult:
         config = self.experiment.conversion
         folder = self.run_dir / "artifacts" / "conversion"
+        prepared = self.inputs.prepare(self.experiment.backbone(training.backbone))
         return self._step(
             f"conversion-{target}",
             ConversionResult,
@@ -207,7 +208,7 @@ class Steps:
                 training.checkpoint,
                 target,
                 folder,
-                validation=self.inputs.prepare(self.experiment.backbone(training.backbone)).validation,
+                texts=Texts(prepared.validation, prepared.test, self.inputs.version),
                 source_training_run=training.uid,
                 tracker=self.trackers.of(MLflowConversionTracker),
                 uid=entry.uid,

@@ -65,6 +65,13 @@ def print_lines(lines: list[StageLine]) -> None:
     )
 
 
+def print_comparison(rows: Sequence[tuple[str, ...]]) -> None:
+    """The final models side by side; nothing where there are none."""
+    head = ("model", "weights", "latency", "throughput", "times PyTorch (95 %)", "F1 on validation")
+    if rows:
+        print_table(head, rows)
+
+
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """A table as wide as the terminal, 160 columns where there is none."""
     from rich import box

@@ -11,7 +11,7 @@ import typer
 
 from nertrail.cli.guard import FAILED, fail, guarded
 from nertrail.cli.options import Config, Force, ParentRun, Quiet, RunDir, Sets
-from nertrail.cli.output import announcer, print_lines, print_receipt, progress_bars
+from nertrail.cli.output import announcer, print_comparison, print_lines, print_receipt, progress_bars
 
 if TYPE_CHECKING:
     from nertrail.experiment import Experiment
@@ -158,9 +158,12 @@ def _load(config: str, sets: list[str] | None, run_dir: Path | None) -> tuple[Ex
 
 
 def _print_result(result: PipelineResult, experiment: Experiment) -> None:
+    from nertrail.ledger import Ledger
     from nertrail.standalone import ui_command
+    from nertrail.summary import comparison
 
     print_lines(result.lines)
+    print_comparison(comparison(Ledger(result.run_dir)))
     print(f"\nreport      {result.report}")
     if experiment.mlflow is not None:
         print(f"MLflow UI   {ui_command(experiment.mlflow.tracking_uri)}")

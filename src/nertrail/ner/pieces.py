@@ -18,11 +18,15 @@ def plain(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer, as a copy if it cuts or pads: all-MiniLM's file does both at 128 pieces."""
     if tokenizer.truncation is None and tokenizer.padding is None and tokenizer.encode_special_tokens:
         return tokenizer  # a copy takes 0.1 s, too long for every prediction
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    copy.encode_special_tokens = True
-    return copy
+    return clear(Tokenizer.from_str(tokenizer.to_str()))
+
+
+def clear(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer itself, made to cut nothing, pad nothing and read special tokens in a text as text."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def check_offsets(tokenizer: Tokenizer, place: str) -> None:
