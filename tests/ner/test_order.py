@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ def test_whole_batches_of_one_pool_do_not_overlap_in_length(lengths: list[int], 
     pool = lengths[: size * POOL_BATCHES]
     whole = [sorted(pool[index] for index in batch) for batch in batches(pool, size) if len(batch) == size]
     ranges = sorted((batch[0], batch[-1]) for batch in whole[: len(pool) // size])
-    assert all(one[1] <= two[0] for one, two in zip(ranges, ranges[1:], strict=False))
+    assert all(one[1] <= two[0] for one, two in pairwise(ranges))
 
 
 def test_neither_long_nor_short_batches_come_first() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
-import torch.distributed as processes
-
 T = TypeVar("T")
 
 
@@ -24,6 +22,8 @@ def agreed(value: T) -> T:
     """What the first process says, in all of them. Every process has to call it, once the training's are connected."""
     if world() == 1:
         return value
+    import torch.distributed as processes
+
     held: list[Any] = [value]
     processes.broadcast_object_list(held, src=0)
     said: T = held[0]
@@ -34,6 +34,8 @@ def collected(value: T) -> list[T]:
     """Every process's value, in the order of their numbers, in all of them."""
     if world() == 1:
         return [value]
+    import torch.distributed as processes
+
     held: list[Any] = [None] * world()
     processes.all_gather_object(held, value)
     return held
@@ -42,4 +44,6 @@ def collected(value: T) -> list[T]:
 def wait() -> None:
     """Go on once every process has come here."""
     if world() > 1:
+        import torch.distributed as processes
+
         processes.barrier()
