@@ -86,7 +86,7 @@ def convert_alone(
             checkpoint,
             chosen,
             out,
-            texts=_texts(experiment, checkpoint) if experiment else None,
+            texts=Texts.of(experiment.inputs(), checkpoint) if experiment else None,
             tracker=trackers.of(MLflowConversionTracker),
         )
     finally:
@@ -101,18 +101,6 @@ def check_target(target: str) -> Target:
             found: Target = known
             return found
     raise ConfigError(f"{target!r} is no target", place="--target", remedy=f"targets: {', '.join(get_args(Target))}")
-
-
-def _texts(experiment: Experiment, checkpoint: Path) -> Texts:
-    """The experiment's validation and test texts, as the checkpoint's own tokenizer sees them."""
-    from nertrail.ner.windows import encode
-
-    model = load_checkpoint(checkpoint)
-    tokenizer = model.tokenizer()
-    inputs = experiment.inputs()
-    splits = (inputs.dataset.validation, inputs.dataset.test)
-    validation, test = (encode(split, tokenizer, model.labels, model.windows) if split else None for split in splits)
-    return Texts(validation, test, inputs.version)
 
 
 def ui_command(tracking_uri: str | None) -> str:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pydantic
 
@@ -15,6 +15,7 @@ from nertrail import summary
 from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Entry, Ledger, fingerprint, forced
+from nertrail.ner.ranks import world
 from nertrail.records import RunRecord, RunRef
 from nertrail.stages.benchmark import (
     BenchmarkResult,
@@ -23,11 +24,12 @@ from nertrail.stages.benchmark import (
     run_benchmarking,
     trial_candidates,
 )
+from nertrail.stages.continuation import Source, locate
 from nertrail.stages.conversion import ConversionResult, Target, Texts, convert_model
-from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
+from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet, read_inputs
 from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
 from nertrail.stages.sweep import SweepResult, run_sweep
-from nertrail.stages.training import TrainingResult, start_of, train_model
+from nertrail.stages.training import TrainingConfig, TrainingResult, check_source, follow_training, train_model
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import (
@@ -49,6 +51,19 @@ def planned(experiment: Experiment) -> list[str]:
     sweeps = [f"sweep-{backbone.name}" for backbone in experiment.backbones]
     conversions = [f"conversion-{target}" for target in experiment.conversion.targets]
     return [*sweeps, "benchmark-trials", "selection", "training", *conversions, "benchmark-final"]
+
+
+class _TrainingWork(NamedTuple):
+    """What a training is called with, and the fingerprint of it."""
+
+    given: tuple[TrainingConfig, Hyperparameters, Inputs, BackboneConfig, Path]
+    source: Source | None
+    old: Inputs | None
+    mark: str
+
+    @property
+    def folder(self) -> Path:
+        return self.given[4]
 
 
 class Steps:
@@ -167,38 +182,57 @@ class Steps:
             ),
         )
 
-    def train(
-        self, backbone: BackboneConfig, hyperparameters: Hyperparameters, source: Path | None = None
-    ) -> TrainingResult:
-        config = self.experiment.training
-        folder = self.run_dir / "checkpoints" / "training"
-        parts = [config, hyperparameters, backbone]
-        start_of(source, self.inputs.prepare(backbone))  # a wrong one is told before anything is written
-        if source is not None and source.resolve().is_relative_to(folder.resolve()):
-            remedy = "choose another run dir with --run-dir, or copy the checkpoint"
-            raise ConfigError("lies where the new training will be written", place=str(source), remedy=remedy)
+    def train(self, backbone: BackboneConfig, hyperparameters: Hyperparameters) -> TrainingResult:
+        """The final training, or that of `training.source` further."""
+        work = self._training(backbone, hyperparameters)
         return self._step(
             "training",
             TrainingResult,
-            fingerprint([part.model_dump(mode="json") for part in parts], self._look(), source),
+            work.mark,
             lambda entry: train_model(
-                config,
-                hyperparameters,
-                self.inputs,
-                backbone,
-                folder,
-                source_checkpoint=source,
+                *work.given,
+                source_checkpoint=work.source,
+                old=work.old,
                 tracker=self.trackers.of(MLflowTrainingTracker),
                 uid=entry.uid,
                 progress=self.progress,
             ),
-            folder=folder,
+            folder=work.folder,
         )
+
+    def follow(self, backbone: BackboneConfig, hyperparameters: Hyperparameters) -> None:
+        """Take part in the training that the first of several processes does, and leave everything else to it."""
+        work = self._training(backbone, hyperparameters)
+        if not self.ledger.is_done("training", work.mark) or forced("training", self.force):
+            follow_training(*work.given, source_checkpoint=work.source, old=work.old)
+
+    def _training(self, backbone: BackboneConfig, hyperparameters: Hyperparameters) -> _TrainingWork:
+        """What a training is made of, checked before anything is written but what a server has to give."""
+        config, folder = self.experiment.training, self.run_dir / "checkpoints" / "training"
+        source, old = self._source(), self._old()
+        if source is not None:
+            check_source(config, self.inputs, source, old)
+            if source.checkpoint.path.resolve().is_relative_to(folder.resolve()):
+                remedy = "choose another run dir with --run-dir, or copy the checkpoint"
+                raise ConfigError("lies where the new training will be written", place=source.name, remedy=remedy)
+        parts = [part.model_dump(mode="json") for part in (config, hyperparameters, backbone)]
+        mark = fingerprint(parts, self._look(), source and source.digest(), old and old.version, world())
+        return _TrainingWork((config, hyperparameters, self.inputs, backbone, folder), source, old, mark)
+
+    def _source(self) -> Source | None:
+        name, mlflow = self.experiment.training.source, self.experiment.mlflow
+        if name is None:
+            return None
+        return locate(name, self.run_dir / "checkpoints" / "sources", mlflow.tracking_uri if mlflow else None)
+
+    def _old(self) -> Inputs | None:
+        """The data that the source was trained on, where it is named."""
+        data, made = self.experiment.training.source_data, self.experiment
+        return None if data is None else read_inputs(data, made.windows, made.decoding, made.seed)
 
     def convert(self, target: Target, training: TrainingResult) -> ConversionResult:
         config = self.experiment.conversion
         folder = self.run_dir / "artifacts" / "conversion"
-        prepared = self.inputs.prepare(self.experiment.backbone(training.backbone))
         return self._step(
             f"conversion-{target}",
             ConversionResult,
@@ -208,7 +242,7 @@ class Steps:
                 training.checkpoint,
                 target,
                 folder,
-                texts=Texts(prepared.validation, prepared.test, self.inputs.version),
+                texts=Texts.of(self.inputs, training.checkpoint),
                 source_training_run=training.uid,
                 tracker=self.trackers.of(MLflowConversionTracker),
                 uid=entry.uid,

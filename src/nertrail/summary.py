@@ -11,6 +11,7 @@ from nertrail.config import Model
 from nertrail.ledger import Entry, Ledger
 from nertrail.stages.benchmark import BenchmarkResult
 from nertrail.stages.conversion import ConversionResult
+from nertrail.stages.seeds import summarize
 from nertrail.stages.selection import SelectionResult
 from nertrail.stages.sweep import SweepResult
 from nertrail.stages.training import TrainingResult
@@ -49,7 +50,12 @@ def _selection(result: SelectionResult) -> str:
 
 def _training(result: TrainingResult) -> str:
     shown = {"validation": result.metrics, "test": result.test_metrics}
-    return ", ".join(f"{split} macro-f1-span {found['macro-f1-span']:.4f}" for split, found in shown.items() if found)
+    text = ", ".join(f"{split} macro-f1-span {found['macro-f1-span']:.4f}" for split, found in shown.items() if found)
+    together, name = summarize(result.seeds), "test_macro-f1-span" if result.test_metrics else "macro-f1-span"
+    if not together:
+        return text
+    low, high = together[f"seeds_ci_low_{name}"], together[f"seeds_ci_high_{name}"]
+    return f"{text}; {len(result.seeds)} seeds: mean {together[f'seeds_mean_{name}']:.4f} ({low:.4f} to {high:.4f})"
 
 
 def _conversion(result: ConversionResult) -> str:

@@ -124,7 +124,7 @@ class TestFit:
 
 
 class TestOrder:
-    @pytest.mark.parametrize("batching", ["length", "shuffle"])
+    @pytest.mark.parametrize("batching", ["length", "shuffle", "bucket"])
     def test_evaluation_reads_the_data_in_its_order(self, task: Task, tmp_path: Path, batching: str) -> None:
         """Batches by length shuffle the Trainer's own evaluation: gold and prediction would not belong together."""
         fitted = task.fit(tmp_path, replace(SETTINGS, batching=batching))
@@ -161,7 +161,7 @@ class TestSeed:
 
 
 class TestResume:
-    @pytest.mark.parametrize("batching", ["length", "shuffle"])
+    @pytest.mark.parametrize("batching", ["length", "shuffle", "bucket"])
     def test_ends_as_if_never_interrupted(self, task: Task, tmp_path: Path, batching: str) -> None:
         settings = replace(SETTINGS, batching=batching, dropout=0.2, warmup=0.2)
 
@@ -218,6 +218,7 @@ class TestEveryHyperparameter:
             {"label_smoothing": 0.2},
             {"max_grad_norm": 0.01},
             {"batching": "shuffle"},
+            {"batching": "bucket"},
         ],
         ids=str,
     )

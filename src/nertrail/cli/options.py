@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,3 +16,22 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 ParentRun = Annotated[
     str | None, typer.Option("--parent-run", metavar="RUN_ID", help="MLflow run to nest the stage's run below.")
 ]
+Seeds = Annotated[int | None, typer.Option("--seeds", metavar="N", help="Train under N seeds; sets training.seeds.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="SOURCE", help="Train a checkpoint further: a folder, runs:/ID, models:/NAME/VERSION."
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option("--budget", metavar="TIME", help="Plan trials and epochs for 90s, 30m or 2h; sets sweep.budget."),
+]
+
+SPELLS = {"seeds": "training.seeds", "source": "training.source", "budget": "sweep.budget"}
+
+
+def overrides(sets: list[str] | None, **spelled: Any) -> list[str]:
+    """The assignments of --set, then those that options of their own spell."""
+    own = [f"{SPELLS[name]}={json.dumps(value)}" for name, value in spelled.items() if value is not None]
+    return [*(sets or []), *own]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from nertrail.cli.guard import FAILED, fail, guarded
-from nertrail.cli.options import Config, Force, ParentRun, Quiet, RunDir, Sets
+from nertrail.cli.options import Budget, Config, Force, From, ParentRun, Quiet, RunDir, Seeds, Sets, overrides
 from nertrail.cli.output import announcer, print_comparison, print_lines, print_receipt, progress_bars
+from nertrail.errors import ConfigError
+from nertrail.ner.ranks import rank, world
 
 if TYPE_CHECKING:
     from nertrail.experiment import Experiment
@@ -25,12 +27,14 @@ def run(
     run_dir: RunDir = None,
     sets: Sets = None,
     force: Force = None,
+    seeds: Seeds = None,
+    budget: Budget = None,
     quiet: Quiet = False,
 ) -> None:
     """Sweep, benchmark, select, train and convert, as CONFIG says; continue what was interrupted."""
     from nertrail.pipeline import run_pipeline
 
-    experiment, name, folder = _load(config, sets, run_dir)
+    experiment, name, folder = _load(config, overrides(sets, seeds=seeds, budget=budget), run_dir)
     with progress_bars(quiet) as progress:
         result = run_pipeline(experiment, name, folder, force=force or [], progress=progress, announce=announcer(quiet))
     if not quiet:
@@ -39,53 +43,69 @@ def run(
         fail("\n".join(result.failures), FAILED)
 
 
-def _stage_command(work: Callable[..., None]) -> Callable[..., None]:
-    """The command that does `work(steps, **own options)`: CONFIG first, then its own options, then those all share."""
+def _stage_command(several: bool = False, **spelled: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The command that does `work(steps, **own options)`: CONFIG first, then its own options, then those all share.
 
-    def shared(
-        config: Config,
-        run_dir: RunDir = None,
-        sets: Sets = None,
-        force: Force = None,
-        parent_run: ParentRun = None,
-        quiet: Quiet = False,
-        **own: Any,
-    ) -> None:
-        from nertrail.standalone import open_steps
+    Args:
+        several: it may run in several processes that work on one training.
+        spelled: options that spell a setting of the experiment, by name with their annotation; see `overrides`.
+    """
 
-        experiment, name, folder = _load(config, sets, run_dir)
-        with (
-            progress_bars(quiet) as progress,
-            open_steps(experiment, name, folder, force or [], parent_run, progress, announcer(quiet)) as steps,
-        ):
-            work(steps, **own)
-        if not quiet:
-            print_lines(steps.lines)
+    def command(work: Callable[..., None]) -> Callable[..., None]:
+        def shared(
+            config: Config,
+            run_dir: RunDir = None,
+            sets: Sets = None,
+            force: Force = None,
+            parent_run: ParentRun = None,
+            quiet: Quiet = False,
+            **own: Any,
+        ) -> None:
+            from nertrail.standalone import open_steps
 
-    return guarded(_with_options_of(work, shared))
+            shown = {name: own.pop(name) for name in spelled}
+            experiment, name, folder = _load(config, overrides(sets, **shown), run_dir, several=several)
+            quiet = quiet or rank() > 0
+            with (
+                progress_bars(quiet) as progress,
+                open_steps(experiment, name, folder, force or [], parent_run, progress, announcer(quiet)) as steps,
+            ):
+                work(steps, **own)
+            if not quiet:
+                print_lines(steps.lines)
+
+        return guarded(_with_options_of(work, shared, spelled))
+
+    return command
 
 
-def _with_options_of(work: Callable[..., None], shared: Callable[..., None]) -> Callable[..., None]:
-    """`shared` under the name of `work`, with a signature that shows the options of both."""
+def _with_options_of(
+    work: Callable[..., None], shared: Callable[..., None], spelled: Mapping[str, Any]
+) -> Callable[..., None]:
+    """`shared` under the name of `work`, with a signature that shows the options of both and those `spelled`."""
     later = {"Steps": object}  # imported by type checkers only: it brings torch
     hints = {f: h for w in (shared, work) for f, h in get_type_hints(w, localns=later, include_extras=True).items()}
     config, *common = [p for p in inspect.signature(shared).parameters.values() if p.kind is not p.VAR_KEYWORD]
     own = list(inspect.signature(work).parameters.values())[1:]
     shown = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in (config, *own, *common)]
+    more = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=h) for n, h in spelled.items()
+    ]
+    shown[1 + len(own) : 1 + len(own)] = more
     shared.__name__, shared.__doc__ = work.__name__, work.__doc__
     shared.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     shared.__annotations__ = {p.name: p.annotation for p in shown}
     return shared
 
 
-@_stage_command
+@_stage_command(budget=Budget)
 def sweep(steps: Steps) -> None:
     """Search hyperparameters, for every backbone of CONFIG."""
     for backbone in steps.experiment.backbones:
         steps.sweep(backbone)
 
 
-@_stage_command
+@_stage_command()
 def benchmark(
     steps: Steps,
     model: Annotated[list[Path], typer.Option("--model", help="A checkpoint or converted model; repeatable.")],
@@ -96,18 +116,17 @@ def benchmark(
     steps.benchmark_models(candidates_in(model))
 
 
-@_stage_command
+@_stage_command()
 def select(steps: Steps) -> None:
     """Choose a configuration from the sweeps in the run dir, benchmarking their best trials where that is missing."""
     sweeps = steps.known_sweeps()
     steps.select(sweeps, steps.benchmark_trials(sweeps))
 
 
-@_stage_command
+@_stage_command(several=True, source=From, seeds=Seeds)
 def train(
     steps: Steps,
     params: Annotated[Path | None, typer.Option("--params", help="A selection.json; its choice is trained.")] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="Train this checkpoint further.")] = None,
 ) -> None:
     """Train one model: the choice of a selection.json, else the first backbone with the hyperparameters of CONFIG."""
     from nertrail.stages.selection import read_choice
@@ -117,7 +136,10 @@ def train(
         chosen = read_choice(params)
         backbone = steps.experiment.backbone(chosen.backbone)
         hyperparameters = hyperparameters.with_values(chosen.params)
-    steps.train(backbone, hyperparameters, source)
+    if rank() == 0:
+        steps.train(backbone, hyperparameters)
+    else:
+        steps.follow(backbone, hyperparameters)
 
 
 @guarded
@@ -145,13 +167,16 @@ def convert(
         print(f"{result.model}: {main_number(result)}")
 
 
-def _load(config: str, sets: list[str] | None, run_dir: Path | None) -> tuple[Experiment, str, Path]:
+def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool = False) -> tuple[Experiment, str, Path]:
     """The experiment, its name and its run dir, which must be writable."""
     from nertrail.experiment import find_config, load_experiment
     from nertrail.standalone import check_writable
 
+    if world() > 1 and not several:
+        remedy = "start `nertrail train` in several processes, everything else in one"
+        raise ConfigError("work on one training only", place=f"{world()} processes", remedy=remedy)
     path = find_config(config)
-    experiment = load_experiment(path, sets or [])
+    experiment = load_experiment(path, sets)
     folder = run_dir or Path("runs") / path.stem
     check_writable(folder)
     return experiment, path.stem, folder

@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy
+from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from nertrail.errors import TrialError
+from nertrail.ner import ranks
 from nertrail.ner.checkpoint import pad_id
 from nertrail.ner.evaluation import evaluate
 from nertrail.ner.history import Epoch, History
 from nertrail.ner.labels import Floats
 from nertrail.ner.model import save_checkpoint, window_logits
-from nertrail.ner.predictor import BATCH_PIECES, in_batches
+from nertrail.ner.order import Order, bucketed, generator
+from nertrail.ner.predictor import BATCH_PIECES, batches
 from nertrail.ner.scoring import Scores
-from nertrail.ner.windows import IGNORED, Encoded, Window
+from nertrail.ner.windows import IGNORED, Encoded
 
 if TYPE_CHECKING:
     from nertrail.ner.trainer import FitSettings
 
-SAMPLING = {"length": "group_by_length", "shuffle": "random"}
+SAMPLING = {"length": "group_by_length", "shuffle": "random", "bucket": "random", "sequential": "sequential"}
 STATE = "trainer_state.json"
 
 
@@ -53,16 +57,26 @@ class Keeper:
     run_uid: str | None = None
 
     def scores(self, model: PreTrainedModel) -> Scores:
-        """Scores on the validation data, in dataset order whatever order training takes."""
-        pad = pad_id(model.config.to_dict())
+        """Scores on the validation data, in dataset order whatever order training takes.
 
-        def logits(windows: Sequence[Window]) -> list[Floats]:
-            return window_logits(model, windows, pad)
-
+        Where several processes train, each computes its share and all get the scores of the whole.
+        """
+        pad, windows = pad_id(model.config.to_dict()), self.validation.windows
+        shares = list(batches([len(window.input_ids) for window in windows], BATCH_PIECES))
+        found: dict[int, Floats] = {}
         model.eval()
-        return evaluate(self.validation, in_batches(logits, self.validation, BATCH_PIECES), self.settings.decoding)
+        for share in shares[ranks.rank() :: ranks.world()]:
+            found.update(zip(share, window_logits(model, [windows[index] for index in share], pad), strict=True))
+        logits = {index: rows for part in ranks.collected(found) for index, rows in part.items()}
+        return evaluate(self.validation, [logits[index] for index in range(len(windows))], self.settings.decoding)
 
     def save(self, model: PreTrainedModel) -> None:
+        """Keep the model; the first process writes, the others go on when it has."""
+        if ranks.rank() == 0:
+            self._write(model)
+        ranks.wait()
+
+    def _write(self, model: PreTrainedModel) -> None:
         save_checkpoint(
             model,
             self.tokenizer,
@@ -94,15 +108,36 @@ class Loop(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.remove_callback(PrinterCallback)
         self.keeper, self.history, self.listeners = keeper, history, listeners
         self.tokens, self.seconds, self.since = 0, 0.0, 0.0
+        self._mean_labelled = _labelled(rows) / max(1, math.ceil(len(rows) / keeper.settings.batch_size))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        """The order of each epoch; that of "length" is transformers' own, but where several processes must agree."""
+        settings, lengths = self.keeper.settings, [len(row["input_ids"]) for row in self.train_dataset]
+        draws = {"bucket": bucketed, "length": _grouped} if ranks.world() > 1 else {"bucket": bucketed}
+        draw = draws.get(settings.batching)
+        if draw is None:
+            own: Sampler[int] | None = super()._get_train_sampler(train_dataset)
+            return own
+        return Order(
+            len(lengths),
+            lambda epoch: draw(lengths, settings.batch_size, generator(settings.seed, epoch)),
+            lambda: round(self.state.epoch or 0),
+        )
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
-        """Mean cross-entropy over the labelled pieces of the batch; 0 if it has none."""
+        """Cross-entropy of the batch's labelled pieces: their mean, 0 if there are none.
+
+        In buckets it is their sum over the mean number of a batch: with batches of like length, a mean of each would
+        let a piece in short texts weigh many times one in long texts.
+        """
         labels = inputs.pop("labels").flatten()
         logits = model(**inputs).logits.float()
         smoothing = self.keeper.settings.label_smoothing
         total = cross_entropy(
             logits.flatten(0, 1), labels, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum"
         )
+        if self.keeper.settings.batching == "bucket":
+            return total / max(self._mean_labelled, 1.0)
         return total / (labels != IGNORED).sum().clamp(min=1)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> torch.Tensor:
@@ -224,6 +259,16 @@ def _rows(encoded: Encoded) -> list[dict[str, list[int]]]:
         {"input_ids": list(window.input_ids), "labels": window.labels(encoded.documents[window.document].tags)}
         for window in encoded.windows
     ]
+
+
+def _labelled(rows: Sequence[dict[str, list[int]]]) -> int:
+    """How many pieces carry a label."""
+    return sum(label != IGNORED for row in rows for label in row["labels"])
+
+
+def _grouped(lengths: Sequence[int], batch_size: int, chance: torch.Generator) -> list[int]:
+    indices: list[int] = get_length_grouped_indices(list(lengths), batch_size, generator=chance)
+    return indices
 
 
 def _check_finite(epoch: Epoch) -> None:

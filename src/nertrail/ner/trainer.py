@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from nertrail.errors import ConfigError, DataError
+from nertrail.ner import ranks
 from nertrail.ner.backbone import Backbone, check_room, quiet
 from nertrail.ner.checkpoint import Checkpoint, load_checkpoint
 from nertrail.ner.history import METRICS, Epoch
@@ -27,7 +28,7 @@ CHOICES = {
     "metric": METRICS,
     "decoding": METHODS,
     "precision": ("auto", "bf16", "fp32"),
-    "batching": ("length", "shuffle"),
+    "batching": ("length", "shuffle", "bucket", "sequential"),
 }
 
 
@@ -40,7 +41,9 @@ class FitSettings:
         warmup: share of all steps during which the learning rate rises; then it falls linearly to 0.
         precision: "bf16", "fp32", or "auto": bf16 where the hardware computes in it.
         patience: stop after so many epochs without a better `metric`; None never stops.
-        batching: "length" (windows of like length together, less padding) or "shuffle".
+        batch_size: windows per step, of each process where several train.
+        batching: "length" (windows of like length together, less padding), "shuffle", "bucket" (as "length", but the
+            batches in random order and every labelled piece of equal weight) or "sequential" (in the data's order).
     """
 
     learning_rate: float = 5e-4
@@ -108,6 +111,8 @@ def fit(
 ) -> Fitted:
     """Fine-tune a backbone and keep the checkpoint of the best epoch in `out_dir`/best.
 
+    In each of several processes that torchrun or accelerate started, all return the same, and the first writes.
+
     Args:
         on_epoch: called after each epoch's evaluation; what it raises ends the training and passes through.
         on_step: called after each step with the steps done and their total.
@@ -122,17 +127,17 @@ def fit(
         DataError: a split has no text.
     """
     _check_texts(train, validation)
-    found = last_resume(out_dir / "resume") if resume else None
-    if found is None:
-        _clear(out_dir)
-    history = read_history(found, settings.metric)
     precision = precision_of(settings.precision)
+    # connects this process with the training's others, if there are any
+    given = arguments(settings, precision, out_dir / "resume" if keep_resume else out_dir, keep_resume)
+    found = _room(out_dir, resume)
+    history = read_history(found, settings.metric)
     with quiet(), deterministic():
         model = _model(backbone, labels, settings, start)
         check_room(model.config, max(split.settings.max_length for split in (train, validation)))
         loop = Loop(
             model,
-            arguments(settings, precision, out_dir / "resume" if keep_resume else out_dir, keep_resume),
+            given,
             train,
             Keeper(out_dir / "best", tokenizer, backbone.name, validation, settings, run_uid),
             history,
@@ -146,7 +151,7 @@ def fit(
         best_epoch=history.best_epoch,
         scores=history.best_scores,
         history=tuple(history.epochs),
-        tokens_per_second=loop.tokens / loop.seconds if loop.seconds else 0.0,
+        tokens_per_second=sum(ranks.collected(loop.tokens)) / loop.seconds if loop.seconds else 0.0,
         precision=precision,
     )
 
@@ -167,10 +172,14 @@ def _model(backbone: Backbone, labels: LabelSet, settings: FitSettings, start: C
     return load_model(backbone, labels, dropout=settings.dropout, seed=settings.seed)
 
 
-def _clear(out_dir: Path) -> None:
-    """A training that starts anew must not leave an older one's files beside its own."""
-    for name in ("best", "resume"):
-        shutil.rmtree(out_dir / name, ignore_errors=True)
+def _room(out_dir: Path, resume: bool) -> Path | None:
+    """The resume folder to go on from, or None and an empty place: no older training's files beside the new one's."""
+    found = ranks.agreed(last_resume(out_dir / "resume") if resume else None)
+    if found is None and ranks.rank() == 0:
+        for name in ("best", "resume"):
+            shutil.rmtree(out_dir / name, ignore_errors=True)
+    ranks.wait()
+    return found
 
 
 def _check_texts(train: Encoded, validation: Encoded) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nertrail.ner.predictor import Recognizer
     from nertrail.ner.windows import Encoded
     from nertrail.stages.conversion import ConversionConfig, Target
+    from nertrail.stages.inputs import Inputs
 
 FILES: Mapping[Target, str] = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
 _SAMPLE_TEXTS = 200  # enough to rank products by the error they cause
@@ -34,6 +35,15 @@ class Texts:
     validation: Encoded | None = None
     test: Encoded | None = None
     version: str | None = None
+
+    @classmethod
+    def of(cls, inputs: Inputs, checkpoint: Path) -> Texts:
+        """Validation and test texts as the checkpoint's own tokenizer and labels see them, in its windows."""
+        from nertrail.stages.scored import encoded_for
+
+        splits = (inputs.dataset.validation, inputs.dataset.test)
+        validation, test = (encoded_for(checkpoint, split) if split else None for split in splits)
+        return cls(validation, test, inputs.version)
 
 
 class Attempt:

@@ -143,7 +143,7 @@ class Hyperparameters(Model):
     label_smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)
     max_grad_norm: pydantic.PositiveFloat = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    batching: Literal["length", "shuffle"] = "length"
+    batching: Literal["length", "shuffle", "bucket"] = "length"
 
     def with_values(self, values: Mapping[str, Any]) -> Hyperparameters:
         """These with `values` in place of their own; an unknown name or a bad value is a ConfigError."""

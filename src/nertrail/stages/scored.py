@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from nertrail.stages.environment import environment
 
 if TYPE_CHECKING:
     from nertrail.ner.checkpoint import Checkpoint
+    from nertrail.ner.documents import Document
     from nertrail.ner.scoring import Scores
     from nertrail.ner.trainer import Fitted
     from nertrail.ner.windows import Encoded
@@ -52,6 +53,15 @@ class Scored:
                     }
                 )
         return rows
+
+
+def encoded_for(checkpoint: Path, documents: Iterable[Document]) -> Encoded:
+    """Texts as a checkpoint's own tokenizer and labels see them, in its windows."""
+    from nertrail.ner.checkpoint import load_checkpoint
+    from nertrail.ner.windows import encode
+
+    model = load_checkpoint(checkpoint)
+    return encode(documents, model.tokenizer(), model.labels, model.windows)
 
 
 def write_files(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from nertrail.tracking.breaker import Breaker
 from nertrail.tracking.delivery import Delivery
 from nertrail.tracking.liveness import renew
-from nertrail.tracking.mlflow_client import client_environment
 from nertrail.tracking.protocol import Destination, Unreachable
 from nertrail.tracking.redaction import redact
 from nertrail.tracking.state import Health, load_health, load_progress, save_health
@@ -61,19 +59,3 @@ class Uploader:
         self._healthy = False
         _log.warning("cannot deliver: %s", redact(str(error)))
         self.say("waiting", str(error))
-
-
-@contextlib.contextmanager
-def short_tries() -> Iterator[None]:
-    """MLflow's retries are settings of the process: short ones for the body, the caller's own again behind it."""
-    wanted = client_environment()
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

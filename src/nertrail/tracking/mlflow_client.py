@@ -126,3 +126,19 @@ def patience() -> Iterator[None]:
         os.environ.pop(_TIMEOUT)
         if before is not None:
             os.environ[_TIMEOUT] = before
+
+
+@contextlib.contextmanager
+def short_tries() -> Iterator[None]:
+    """MLflow's retries are settings of the process: short ones for the body, the caller's own again behind it."""
+    wanted = client_environment()
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

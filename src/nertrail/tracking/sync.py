@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nertrail.tracking.carrier import Uploader, short_tries
+from nertrail.tracking.carrier import Uploader
 from nertrail.tracking.destination import name_destination, named_destinations, resolve, state_folder
 from nertrail.tracking.liveness import held, holder
 from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.mlflow_client import short_tries
 from nertrail.tracking.protocol import Destination
 from nertrail.tracking.receipt import Receipt, is_delivered, receipt_of, write_receipt
 from nertrail.tracking.rows import RunRow, run_rows

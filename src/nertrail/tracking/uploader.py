@@ -18,10 +18,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nertrail.tracking.carrier import Uploader, short_tries
+from nertrail.tracking.carrier import Uploader
 from nertrail.tracking.destination import resolve, state_folder
 from nertrail.tracking.liveness import held
 from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.mlflow_client import short_tries
 from nertrail.tracking.protocol import Destination
 from nertrail.tracking.state import load_health
 from nertrail.tracking.sync import status, sync

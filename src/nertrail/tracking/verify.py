@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nertrail.tracking import events
-from nertrail.tracking.carrier import short_tries
 from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.mlflow_client import short_tries
 from nertrail.tracking.mlflow_view import Held
 from nertrail.tracking.protocol import KILLED, RUNNING
 from nertrail.tracking.rows import journal_events

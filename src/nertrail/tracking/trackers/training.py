@@ -36,6 +36,12 @@ class MLflowTrainingTracker(Tracker):
         self.run = self._start(name, run_type="training", tags=tags, params=params, uid=uid, parent=parent)
         return self.run
 
+    def start_seed_run(self, training: Run | RunRef | str, seed: int, *, uid: str | None = None) -> Run:
+        """Open the run of one seed below its training."""
+        tags: dict[str, Value] = {"seed": seed}
+        params: dict[str, Value] = {"random_seed": seed}
+        return self._start(f"seed_{seed}", run_type="seed", tags=tags, params=params, uid=uid, parent=training)
+
     def log_training_parameters(
         self,
         config: Any,
