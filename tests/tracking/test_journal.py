@@ -289,12 +289,33 @@ def test_a_big_file_is_kept_without_a_copy(tmp_path: Path, monkeypatch: pytest.M
     assert len(list((tmp_path / "blobs").iterdir())) == 1
 
 
-def test_a_reference_that_changed_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "big.safetensors"
-    file.write_bytes(b"first")
-    described = blobs.store(tmp_path / "blobs", Artifact(file, "checkpoint/big.safetensors", reference=True))
-    assert not (tmp_path / "blobs").exists()
-    file.write_bytes(b"other")
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a big file (over 10 bytes here) and a small one."""
+    monkeypatch.setattr(blobs, "_LINK_BYTES", 10)
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"w" * 100)
+    (folder / "a.json").write_bytes(b"{}")
+    return folder
+
+
+def test_a_checkpoint_outlives_its_folder(checkpoint: Path, tmp_path: Path) -> None:
+    described = blobs.store(tmp_path / "blobs", Artifact(checkpoint, "checkpoint", reference=True))
+    assert (tmp_path / "blobs" / described["files"][1]["sha256"]).samefile(checkpoint / "model.safetensors")
+    shutil.rmtree(checkpoint)
+    staged = blobs.stage(tmp_path / "blobs", described, tmp_path / "stage")
+    assert (staged.path / "model.safetensors").read_bytes() == b"w" * 100
+    assert (staged.path / "a.json").read_bytes() == b"{}"
+
+
+def test_a_reference_without_hard_links_that_changed_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "_linked", lambda path, draft: False)
+    described = blobs.store(tmp_path / "blobs", Artifact(checkpoint, "checkpoint", reference=True))
+    assert [("at" in file) for file in described["files"]] == [False, True]
+    (checkpoint / "model.safetensors").write_bytes(b"v" * 100)
     with pytest.raises(Rejected, match="not what it was"):
         blobs.stage(tmp_path / "blobs", described, tmp_path / "stage")
 

@@ -63,12 +63,22 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _entry(blobs: Path, path: Path, relative: str, reference: bool) -> dict[str, Any]:
     if reference:
-        path = path.resolve()
-        return {"path": relative, "sha256": digest(path), "size": path.stat().st_size, "at": _place(blobs, path)}
+        return _reference(blobs, path.resolve(), relative)
     if path.stat().st_size <= (_LOG_BYTES if is_text(path.name) else _TEXT_BYTES):
         content = redact_bytes(path.name, path.read_bytes())
         return {"path": relative, "sha256": _keep_bytes(blobs, content), "size": len(content)}
     return {"path": relative, "sha256": _keep_file(blobs, path), "size": path.stat().st_size}
+
+
+def _reference(blobs: Path, path: Path, relative: str) -> dict[str, Any]:
+    """A big file is kept by a second name, where the file system can: then its folder may go before delivery."""
+    size = path.stat().st_size
+    if size < _LINK_BYTES:
+        return {"path": relative, "sha256": _keep_file(blobs, path), "size": size}
+    draft = _draft(blobs)
+    if not _linked(path, draft):
+        return {"path": relative, "sha256": digest(path), "size": size, "at": _place(blobs, path)}
+    return {"path": relative, "sha256": _keep_draft(blobs, draft), "size": size}
 
 
 def _run_dir(blobs: Path) -> Path:
@@ -95,6 +105,10 @@ def _keep_file(blobs: Path, path: Path) -> str:
     draft = _draft(blobs)
     if path.stat().st_size < _LINK_BYTES or not _linked(path, draft):
         shutil.copyfile(path, draft)
+    return _keep_draft(blobs, draft)
+
+
+def _keep_draft(blobs: Path, draft: Path) -> str:
     sha = digest(draft)
     _publish(draft, blobs / sha)
     return sha
