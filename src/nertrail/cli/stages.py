@@ -88,7 +88,9 @@ def _with_options_of(
     config, *common = [p for p in inspect.signature(shared).parameters.values() if p.kind is not p.VAR_KEYWORD]
     own = list(inspect.signature(work).parameters.values())[1:]
     shown = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in (config, *own, *common)]
-    more = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=h) for n, h in spelled.items()]
+    more = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=h) for n, h in spelled.items()
+    ]
     shown[1 + len(own) : 1 + len(own)] = more
     shared.__name__, shared.__doc__ = work.__name__, work.__doc__
     shared.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
@@ -99,6 +101,7 @@ def _with_options_of(
 @_stage_command(budget=Budget)
 def sweep(steps: Steps) -> None:
     """Search hyperparameters, for every backbone of CONFIG."""
+    steps.plan(whole=False)
     for backbone in steps.experiment.backbones:
         steps.sweep(backbone)
 
@@ -165,9 +168,7 @@ def convert(
         print(f"{result.model}: {main_number(result)}")
 
 
-def _load(
-    config: str, sets: list[str], run_dir: Path | None, *, several: bool = False
-) -> tuple[Experiment, str, Path]:
+def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool = False) -> tuple[Experiment, str, Path]:
     """The experiment, its name and its run dir, which must be writable."""
     from nertrail.experiment import find_config, load_experiment
     from nertrail.standalone import check_writable
