@@ -41,6 +41,7 @@ def _benchmark(name: str, backend: str, ms: float) -> BenchmarkResult:
 
 def _training(folder: Path) -> TrainingResult:
     scores = {"macro-f1-span": 0.7001, "micro-f1-span": 0.7002, "macro-f1": 0.7003, "loss": 0.31}
+    intervals = {"micro-f1-span_ci_low": 0.65, "micro-f1-span_ci_high": 0.75, "errors_missed": 7.0}
     entity = {"<PER>_precision": 0.61, "<PER>_recall": 0.62, "<PER>_f1": 0.63, "<PER>_support": 41.0}
     return TrainingResult(
         backbone="a",
@@ -48,8 +49,8 @@ def _training(folder: Path) -> TrainingResult:
         training_type="final",
         params={},
         checkpoint=folder,
-        metrics=scores,
-        entity_metrics=entity,
+        metrics={**scores, **intervals},
+        entity_metrics={**entity, "<PER>_f1_ci_low": 0.6, "<PER>_f1_ci_high": 0.66},
         test_metrics={name: value - 0.1 for name, value in scores.items()},
         test_entity_metrics={"<PER>_f1": 0.53},
         absent_types=("GPE",),
@@ -108,7 +109,9 @@ def page(ledger: Ledger, tmp_path: Path) -> str:
         ["b-trial-4", "0.7456", "", "learning_rate 0.00789", "0.0667 behind the best score"],
         ["macro-f1-span", "0.7001", "0.6001"],
         ["loss", "0.3100", "0.2100"],
-        ["&lt;PER&gt;", "0.6100", "0.6200", "0.6300", "41", "0.5300"],
+        ["micro-f1-span", "0.7002 (0.6500 to 0.7500)", "0.6002"],
+        ["errors_missed", "7", ""],
+        ["&lt;PER&gt;", "0.6100", "0.6200", "0.6300 (0.6000 to 0.6600)", "41", "0.5300"],
         ["torch", "91.0", "11.75", "85.1", ""],
         ["onnx_fp32", "88.0", "6.50", "153.8", "0.0001"],
         ["0", "COMPLETE", "0.8123", "0.00123"],
@@ -156,6 +159,23 @@ def test_the_table(ledger: Ledger) -> None:
         "conversion-onnx_fp32": "88.0 MB, micro-f1-span -0.0001 against PyTorch",
         "benchmark-final": "final-torch 11.8 ms (batch 1), final-x 6.5 ms (batch 1)",
     }
+
+
+def test_the_final_models_side_by_side(ledger: Ledger, tmp_path: Path) -> None:
+    timed = _benchmark("final-x", "onnx_fp32", 6.5)
+    speedup = {"batches": {"1": {"ratio": 1.81, "low": 1.7, "high": 1.9}}}
+    timed = timed.model_copy(update={"report": {**timed.report, "speedup": speedup}})
+    made = _conversion("onnx_fp32", 88_000_000, 0.0001).model_copy(update={"f1": 0.6999})
+    for step, result in (("benchmark-final", [_benchmark("t", "torch", 11.75), timed]), ("conversion-onnx_fp32", made)):
+        plain = (
+            [r.model_dump(mode="json") for r in result] if isinstance(result, list) else result.model_dump(mode="json")
+        )
+        ledger.finish(ledger.begin(step, "again"), plain, 1.0)
+    assert summary.comparison(ledger) == [
+        ("torch", "91.0 MB", "11.8 ms (batch 1)", "85.1 /s", "1", "0.7000"),
+        ("onnx_fp32", "88.0 MB", "6.5 ms (batch 1)", "153.8 /s", "1.81 (1.70 to 1.90)", "0.6999"),
+    ]
+    assert summary.comparison(Ledger(tmp_path / "empty")) == []
 
 
 def test_the_lineage(ledger: Ledger) -> None:

@@ -16,6 +16,7 @@ import tiny
 from nertrail.budget import within_budget
 from nertrail.config import Model
 from nertrail.experiment import Experiment, load_experiment
+from nertrail.ner.quirks import QUIRKS
 from nertrail.stages.inputs import Inputs, read_inputs
 from nertrail.stages.sweep import open_study
 from nertrail.steps import Steps
@@ -149,6 +150,8 @@ ROWS: dict[str, tuple[Any, Read]] = {
     "data.train": ("a", lambda lab: lab.reading().train),
     "data.validation": ("b", lambda lab: lab.reading().validation),
     "data.test": ("c", lambda lab: lab.reading().test),
+    "data.ends": ("inclusive", lambda lab: lab.reading().ends),
+    "data.source_field": ("meta.page", lambda lab: lab.reading().source_field),
     "data.token_column": (1, lambda lab: lab.reading().token_column),
     "data.tag_column": (2, lambda lab: lab.reading().tag_column),
     "data.label_map": ({"A": None}, lambda lab: lab.reading().label_map),
@@ -214,14 +217,31 @@ ROWS |= {
     f"data.synthetic.{name}": (value, lambda lab, at=at: lab.resumes().given[at])
     for at, (name, value) in enumerate({"train": 11, "validation": 12, "test": 13}.items())
 }
+ROWS |= {
+    f"data.split.{name}": (value, lambda lab, n=name: getattr(lab.reading().split, n))
+    for name, value in {"validation": 0.3, "test": 0.2, "seed": 5}.items()
+}
+ROWS |= {
+    f"data.policies.{quirk.name}": (quirk.policies[1], lambda lab, n=quirk.name: lab.reading().policies[n])
+    for quirk in QUIRKS.values()
+}
 ROWS["data.synthetic.seed"] = (5, lambda lab: lab.resumes().named["seed"])
 ROWS |= {
     f"selection.{name}": (value, lambda lab, n=name: getattr(lab.selecting(), n))
     for name, value in {"accuracy_threshold": 0.3, "use_relative_threshold": False, "min_accuracy_gain": 0.2}.items()
 }
+CONVERSION = {
+    "opset": 18,
+    "exporter": "dynamo",
+    "per_channel": False,
+    "quantize_embeddings": False,
+    "max_abs_diff": 0.5,
+    "min_f1_share": 0.25,
+    "fp32_matmuls": 1,
+}
 ROWS |= {
     f"conversion.{name}": (value, lambda lab, n=name: getattr(lab.converting(), n))
-    for name, value in {"opset": 18, "max_abs_diff": 0.5, "min_f1_share": 0.25}.items()
+    for name, value in CONVERSION.items()
 }
 SWITCHES = {
     "benchmark": ("enabled", "log_artifacts"),

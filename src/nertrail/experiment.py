@@ -15,7 +15,7 @@ from nertrail.config import Model, build, override, read_yaml
 from nertrail.errors import ConfigError
 from nertrail.stages.benchmark import BenchmarkConfig
 from nertrail.stages.conversion import ConversionConfig
-from nertrail.stages.inputs import BackboneConfig, DataConfig, Hyperparameters, WindowConfig
+from nertrail.stages.inputs import BackboneConfig, DataConfig, Hyperparameters, Inputs, WindowConfig, read_inputs
 from nertrail.stages.selection import SelectionConfig
 from nertrail.stages.sweep import SweepConfig
 from nertrail.stages.training import TrainingConfig
@@ -53,6 +53,14 @@ class Experiment(Model):
                 return backbone
         known = ", ".join(backbone.name for backbone in self.backbones)
         raise ConfigError(f"no backbone is named {name!r}", place="backbones", remedy=f"known: {known}")
+
+    def inputs(self, run_dir: Path | None = None) -> Inputs:
+        """The data that the stages read; splits that were made before are taken from `run_dir`.
+
+        Raises:
+            InputError: the data or a backbone can't be used.
+        """
+        return read_inputs(self.data, self.windows, self.decoding, self.seed, backbones=self.backbones, run_dir=run_dir)
 
     def to_yaml(self) -> str:
         """The resolved settings, defaults included."""
@@ -96,6 +104,23 @@ def _with_chosen_mlflow(tree: Mapping[str, Any], overrides: Sequence[str]) -> Ma
     if isinstance(block, str) and block != tree.get("mlflow"):
         chosen["mlflow"] = str(Path(block).absolute())
     return chosen
+
+
+def load_data(path: Path, overrides: Sequence[str] = ()) -> DataConfig:
+    """The data section of an experiment file, which need hold no other.
+
+    Raises:
+        ConfigError: as `load_experiment`; the data are synthetic résumés, which there is nothing to check about.
+    """
+    tree = override({"data": read_yaml(path).get("data") or {}}, overrides)
+    data = build(_DataOnly, tree, str(path), path.read_text(encoding="utf-8"), overrides).data
+    if data.path is None:
+        raise ConfigError("data.synthetic makes its texts itself", place=str(path), remedy="give data.path")
+    return data
+
+
+class _DataOnly(Model):
+    data: DataConfig
 
 
 def _with_mlflow(tree: Mapping[str, Any], path: Path) -> dict[str, Any]:

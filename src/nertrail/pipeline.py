@@ -16,7 +16,7 @@ from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.report import write_report
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.folds import make_folds
-from nertrail.stages.inputs import Inputs, Progress, quiet, read_inputs
+from nertrail.stages.inputs import Inputs, Progress, quiet
 from nertrail.stages.training import TrainingResult
 from nertrail.steps import Announce, Steps, planned
 from nertrail.summary import StageLine
@@ -62,7 +62,7 @@ def run_pipeline(
         StageError: a stage failed; what was done before it stays and is reused.
     """
     check_stages(force)
-    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    inputs = experiment.inputs(run_dir)
     ledger = Ledger(run_dir)
     mark = fingerprint(experiment.model_dump(mode="json", exclude={"mlflow"}), inputs.version)
     if ledger.is_done("pipeline", mark) and not force:
@@ -106,6 +106,7 @@ class _Pipeline:
         ledger, trackers = self.steps.ledger, self.steps.trackers
         entry = ledger.reopen("pipeline", self.mark)
         began = time.monotonic()
+        self.steps.inputs.keep_splits(self.steps.run_dir)
         tracker = trackers.of(MLflowPipelineTracker)
         with tracker.start_pipeline_run(self.name, self._write_config(), uid=entry.uid) as run:
             trackers.below(run)

@@ -36,7 +36,8 @@ class Artifact:
     """A file or folder that belongs to a run.
 
     `name` is its path below the run's artifact root, for a file the file's own path there, for a folder the folder's.
-    A `reference` is not copied when logged but read, and verified, at delivery: for big files that stay where they are.
+    A `reference` is not copied: a big file gets a second name in the journal, or, where the file system has no hard
+    links, is read and verified where it lies at delivery.
     """
 
     path: Path

@@ -53,7 +53,9 @@ def _training(result: Mapping[str, Any] | None) -> str:
     if result is None:
         return ""
     test = result["test_metrics"]
-    scores = [([name, _number(value), _number(test.get(name))], "") for name, value in result["metrics"].items()]
+    metrics = result["metrics"]
+    shown = [name for name in metrics if not name.endswith(("_ci_low", "_ci_high"))]
+    scores = [([name, _with_interval(metrics, name), _with_interval(test, name)], "") for name in shown]
     about = f"{result['backbone']}, {result['training_type']}, best epoch {result['best_epoch']}"
     if result["absent_types"]:
         about += f", types absent from validation: {', '.join(result['absent_types'])}"
@@ -72,10 +74,17 @@ def _entities(result: Mapping[str, Any]) -> str:
     names = [name.removesuffix("_support") for name in found if name.endswith("_support")]
     rows = []
     for name in names:
-        scores = [_number(found[f"{name}_{score}"]) for score in ("precision", "recall", "f1")]
+        scores = [_with_interval(found, f"{name}_{score}") for score in ("precision", "recall", "f1")]
         support = str(round(found[f"{name}_support"]))
-        rows.append(([name, *scores, support, _number(test.get(f"{name}_f1"))], ""))
+        rows.append(([name, *scores, support, _with_interval(test, f"{name}_f1")], ""))
     return _table(["type", "precision", "recall", "F1", "spans", "F1 on test"], rows)
+
+
+def _with_interval(metrics: Mapping[str, float], name: str) -> str:
+    """A metric, and its 95 % interval where there is one."""
+    low, high = metrics.get(f"{name}_ci_low"), metrics.get(f"{name}_ci_high")
+    shown = _number(metrics.get(name), 0 if name.startswith("errors_") else 4)
+    return shown if low is None or high is None else f"{shown} ({_number(low)} to {_number(high)})"
 
 
 def _models(done: Mapping[str, Any]) -> str:

@@ -7,21 +7,18 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from nertrail.errors import ConfigError, InputError
 from nertrail.experiment import Experiment, find_config, load_experiment
 from nertrail.ner.checkpoint import load_checkpoint
 from nertrail.pipeline import check_inputs, check_stages
-from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, convert_model
-from nertrail.stages.inputs import Progress, quiet, read_inputs
+from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, Texts, convert_model
+from nertrail.stages.inputs import Progress, quiet
 from nertrail.steps import Announce, Steps, log
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.settings import MlflowConfig
-
-if TYPE_CHECKING:
-    from nertrail.ner.windows import Encoded
 
 
 def check_writable(folder: Path) -> None:
@@ -48,8 +45,9 @@ def open_steps(
 ) -> Iterator[Steps]:
     """The stages of an experiment without a pipeline run, below `parent_run` (a server's run id) if there is one."""
     check_stages(force)
-    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    inputs = experiment.inputs(run_dir)
     check_inputs(experiment, inputs)
+    inputs.keep_splits(run_dir)
     trackers = Trackers(experiment.mlflow, name, run_dir, parent_run)
     try:
         yield Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
@@ -88,7 +86,7 @@ def convert_alone(
             checkpoint,
             chosen,
             out,
-            validation=_validation(experiment, checkpoint) if experiment else None,
+            texts=Texts.of(experiment.inputs(), checkpoint) if experiment else None,
             tracker=trackers.of(MLflowConversionTracker),
         )
     finally:
@@ -103,15 +101,6 @@ def check_target(target: str) -> Target:
             found: Target = known
             return found
     raise ConfigError(f"{target!r} is no target", place="--target", remedy=f"targets: {', '.join(get_args(Target))}")
-
-
-def _validation(experiment: Experiment, checkpoint: Path) -> Encoded:
-    """The experiment's validation texts, as the checkpoint's own tokenizer sees them."""
-    from nertrail.ner.windows import encode
-
-    model = load_checkpoint(checkpoint)
-    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
-    return encode(inputs.dataset.validation, model.tokenizer(), model.labels, model.windows)
 
 
 def ui_command(tracking_uri: str | None) -> str:

@@ -26,9 +26,8 @@ from nertrail.stages.benchmark import (
     trial_candidates,
 )
 from nertrail.stages.continuation import Source, locate
-from nertrail.stages.conversion import ConversionResult, Target, convert_model
+from nertrail.stages.conversion import ConversionResult, Target, Texts, convert_model
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet, read_inputs
-from nertrail.stages.scored import encoded_for
 from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
 from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.training import TrainingConfig, TrainingResult, check_source, follow_training, train_model
@@ -256,7 +255,7 @@ class Steps:
                 training.checkpoint,
                 target,
                 folder,
-                validation=encoded_for(training.checkpoint, self.inputs.dataset.validation),
+                texts=Texts.of(self.inputs, training.checkpoint),
                 source_training_run=training.uid,
                 tracker=self.trackers.of(MLflowConversionTracker),
                 uid=entry.uid,

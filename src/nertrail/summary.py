@@ -63,6 +63,47 @@ def _conversion(result: ConversionResult) -> str:
     return size if result.f1_drop is None else f"{size}, micro-f1-span {0.0 - result.f1_drop:+.4f} against PyTorch"
 
 
+def comparison(ledger: Ledger) -> list[tuple[str, ...]]:
+    """The final models side by side: name, size, latency, throughput, speed-up over PyTorch, F1 on validation.
+
+    Empty where they were not timed. A target that failed has no row: its failure is told elsewhere.
+    """
+    timed = ledger.entry("benchmark-final")
+    if timed is None or timed.state != "done":
+        return []
+    results = map(_conversion_result, ledger.entries())
+    made: dict[str, ConversionResult] = {result.target: result for result in results if result is not None}
+    return [_compared(BenchmarkResult.model_validate(item), made) for item in timed.result]
+
+
+def _conversion_result(entry: Entry) -> ConversionResult | None:
+    is_one = entry.step.startswith("conversion-") and entry.state == "done"
+    return ConversionResult.model_validate(entry.result) if is_one else None
+
+
+def _compared(timed: BenchmarkResult, made: Mapping[str, ConversionResult]) -> tuple[str, ...]:
+    size, milliseconds = min(timed.latencies().items())
+    rate = max(batch["throughput_samples_per_sec"] for batch in timed.report["batches"].values())
+    gain = timed.report.get("speedup", {}).get("batches", {}).get(str(size))
+    speed = f"{gain['ratio']:.2f} ({gain['low']:.2f} to {gain['high']:.2f})" if gain else "1"
+    row = (f"{milliseconds:.1f} ms (batch {size})", f"{rate:.1f} /s", speed)
+    return (timed.backend, _size(timed, made), *row, _f1(timed, made))
+
+
+def _size(timed: BenchmarkResult, made: Mapping[str, ConversionResult]) -> str:
+    if timed.backend != "torch":
+        return f"{made[timed.backend].onnx_bytes / 1e6:.1f} MB"
+    return next((f"{result.checkpoint_bytes / 1e6:.1f} MB" for result in made.values()), "")
+
+
+def _f1(timed: BenchmarkResult, made: Mapping[str, ConversionResult]) -> str:
+    """micro-f1-span on validation, in the predictor's batches; PyTorch's is known from any comparison with it."""
+    known = next(iter(made.values()), None) if timed.backend == "torch" else made[timed.backend]
+    if known is None or known.f1 is None or known.f1_drop is None:
+        return ""
+    return f"{known.f1 + known.f1_drop if timed.backend == 'torch' else known.f1:.4f}"
+
+
 _NUMBERS: Mapping[type, Callable[[Any], str]] = {
     SweepResult: _sweep,
     BenchmarkResult: _benchmark,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import recorded
+from nertrail.tracking.protocol import PARENT_TAG
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
@@ -24,13 +25,26 @@ def ran(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     return done.stdout, tmp_path
 
 
-def test_an_example_leaves_one_finished_run(ran: tuple[str, Path]) -> None:
+def test_an_example_leaves_the_finished_run_that_it_names(ran: tuple[str, Path]) -> None:
     output, folder = ran
     [run_dir] = (folder / "runs").iterdir()
-    [run] = recorded.delivered(run_dir).runs.values()
-    assert run.status == "FINISHED" and run.params and run.metrics and run.artifacts
-    assert run.start.uid in output
+    first, *below = recorded.delivered(run_dir).runs.values()
+    assert first.status == "FINISHED" and first.params and first.metrics and (first.artifacts or below)
+    assert f"run {first.start.uid}: " in output
+    assert [run for run in below if run.tags[PARENT_TAG] != first.run_id] == []
+
+
+@pytest.mark.parametrize("ran", [path for path in EXAMPLES if path.stem == "optuna_study"], indirect=True)
+def test_the_study_shows_every_kind_of_trial(ran: tuple[str, Path]) -> None:
+    _, *trials = recorded.delivered(ran[1] / "runs" / "my-study").runs.values()
+    assert {(run.tags["trial_state"], run.status) for run in trials} == {
+        ("COMPLETE", "FINISHED"),
+        ("PRUNED", "FINISHED"),
+        ("FAIL", "FAILED"),
+    }
+    assert len(trials) == 12
 
 
 def test_there_are_examples() -> None:
-    assert {path.stem for path in EXAMPLES} == {"own_training_script", "track_benchmark"}
+    known = {"own_training_script", "track_benchmark", "optuna_study", "huggingface_trainer"}
+    assert {path.stem for path in EXAMPLES} == known

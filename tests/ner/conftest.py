@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from nertrail.ner.quirks import Findings
 from nertrail.ner.readers import DataSettings, read_documents
 from reading import Read
 
@@ -16,7 +16,8 @@ def read(tmp_path: Path) -> Read:
     def read_(content: str | bytes, name: str = "train.conll", **options):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        counts = Counter[str]()
-        return read_documents(path, DataSettings(tmp_path, **options), counts), dict(counts)
+        settings = DataSettings(tmp_path, **options)
+        findings = Findings(settings.policies)
+        return read_documents(path, settings, findings), findings.counts
 
     return read_

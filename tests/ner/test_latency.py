@@ -23,7 +23,7 @@ from nertrail.ner.labels import Floats, LabelSet
 from nertrail.ner.latency import LatencySettings, Report, measure
 from nertrail.ner.model import Backbone, load_model, load_tokenizer, save_checkpoint
 from nertrail.ner.predictor import TorchRecognizer
-from nertrail.ner.series import Series, Timer, draw, percentile
+from nertrail.ner.series import Series, Timer, draw, percentile, speedup
 from nertrail.ner.windows import Window, WindowSettings
 
 LABELS = LabelSet(tiny.TYPES)
@@ -277,3 +277,27 @@ def test_only_instruction_sets_that_matter_are_named() -> None:
 def test_without_cpuinfo_the_fingerprint_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "absent")
     assert all(str(value) for value in hardware.hardware().values())
+
+
+# --- speed-up -------------------------------------------------------------------------------------------------------
+
+
+def test_a_speedup_is_the_ratio_of_the_means_with_an_interval() -> None:
+    slow = Series((10.0, 12.0, 14.0, 16.0) * 10, 1.0)
+    fast = Series(tuple(value / 2 for value in slow.raw_ms), 1.0)
+    found = speedup(slow, fast)
+    assert found == {"ratio": pytest.approx(2), "low": pytest.approx(2), "high": pytest.approx(2), "n": 40}
+    noisy = speedup(slow, Series((5.0, 6.0, 7.0, 20.0) * 10, 1.0))
+    assert noisy["low"] < noisy["ratio"] < noisy["high"]
+    assert noisy == speedup(slow, Series((5.0, 6.0, 7.0, 20.0) * 10, 1.0))
+
+
+def test_only_calls_that_both_made_are_paired() -> None:
+    assert speedup(Series((4.0, 4.0, 100.0), 1.0), Series((2.0, 2.0), 1.0))["ratio"] == 2.0
+
+
+def test_progress_is_told_inside_the_measurement(tokenizer: Tokenizer) -> None:
+    told: list[tuple[int, int]] = []
+    measure({"a": lambda: Fake(tokenizer), "b": lambda: Fake(tokenizer)}, TEXTS, QUICK, lambda *step: told.append(step))
+    total = 2 * 2 * 2 * 4  # subjects, kinds, batch sizes, iterations
+    assert told == [(8, total), (16, total), (24, total), (total, total), (total, total)]

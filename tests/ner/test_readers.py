@@ -59,7 +59,7 @@ def test_a_dataset_found_by_convention(folder, caplog):
     assert dataset.counts == {
         "train.repeated_texts": 1,
         "validation.texts_also_in_train": 1,
-        "test.type_not_in_train.org": 1,
+        "test.type_not_in_train": 1,
     }
     assert "type org occurs in test but not in train" in caplog.text
     assert pickle.loads(pickle.dumps(dataset)) == dataset

@@ -15,7 +15,17 @@ from nertrail.errors import ConfigError
 from nertrail.ner.evaluation import evaluate
 from nertrail.ner.labels import LabelSet
 from nertrail.ner.readers import Document, Span
-from nertrail.ner.windows import IGNORED, Encoded, WindowSettings, encode, merge, pad_batch, predictions, word_loss
+from nertrail.ner.windows import (
+    IGNORED,
+    Encoded,
+    WindowSettings,
+    encode,
+    fitting_length,
+    merge,
+    pad_batch,
+    predictions,
+    word_loss,
+)
 
 LABELS = LabelSet(tiny.TYPES)
 SMALL = WindowSettings(max_length=10, stride=3)
@@ -194,6 +204,26 @@ class TestWindows:
         with pytest.raises(ConfigError, match="at least 11"):
             encode([], tokenizer, LABELS, WindowSettings(10, 8))
         encode([Document("a", "a b c d e f g h i j k", ())], tokenizer, LABELS, WindowSettings(11, 8))
+
+
+class TestFittingLength:
+    @pytest.mark.parametrize(
+        ("pieces", "length"),
+        [
+            ([], 32),
+            ([5] * 100, 32),
+            ([30] * 100, 32),  # and two special ones
+            ([31] * 100, 48),
+            ([10] * 99 + [400], 32),  # one of a hundred may be cut
+            ([10] * 90 + [100] * 10, 112),
+            ([900] * 10, 256),
+        ],
+    )
+    def test_holds_99_of_100_texts(self, tokenizer: Tokenizer, pieces: list[int], length: int) -> None:
+        assert fitting_length(["a " * count for count in pieces], tokenizer) == length
+
+    def test_words_that_no_piece_stands_for_are_counted(self, tokenizer: Tokenizer) -> None:
+        assert encode([tokens("anna", "\u200b", "baker"), tokens("a")], tokenizer, LABELS).silent_words == 1
 
 
 class TestLoss:

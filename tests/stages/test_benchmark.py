@@ -8,6 +8,7 @@ import pytest
 
 from nertrail.errors import ModelError
 from nertrail.experiment import Experiment
+from nertrail.ner.checkpoint import Checkpoint
 from nertrail.ner.model import load_model, save_checkpoint
 from nertrail.records import read_json
 from nertrail.stages.benchmark import BenchmarkConfig, Candidate, candidates_in, run_benchmarking
@@ -92,3 +93,29 @@ def test_a_folder_without_a_model_opens_no_run(tmp_path: Path, texts: list[str])
     with pytest.raises(ModelError, match=r"holds no model_int8\.onnx"):
         run_benchmarking(CONFIG, candidates, texts, tmp_path, tracker=MLflowBenchmarkTracker.over(memory))
     assert memory.runs == {}
+
+
+def test_an_onnx_model_is_compared_with_pytorch_of_the_same_run(
+    tiny_checkpoint: Checkpoint, tiny_served: Path, texts: list[str], tmp_path: Path
+) -> None:
+    memory, steps = MemoryBackend(), list[tuple[str, int, int]]()
+    candidates = [
+        Candidate("torch", tiny_checkpoint.path, "tiny"),
+        Candidate("int8", tiny_served, "tiny", backend="onnx_int8", source="conversion"),
+        Candidate("other", tiny_served, "else", backend="onnx_int8", source="conversion"),
+    ]
+    tracker, uids = MLflowBenchmarkTracker.over(memory), {name: name for name in ("torch", "int8", "other")}
+    torch, int8, other = run_benchmarking(
+        CONFIG, candidates, texts, tmp_path, tracker=tracker, uids=uids, progress=lambda *step: steps.append(step)
+    )
+    speedup = int8.report["speedup"]
+    assert speedup["against"] == "torch"
+    for size in ("1", "3"):
+        expected = torch.report["batches"][size]["mean_ms"] / int8.report["batches"][size]["mean_ms"]
+        assert speedup["batches"][size]["ratio"] == pytest.approx(expected)
+        assert memory.runs["int8"].metrics[f"speedup_batch_{size}"] == pytest.approx(expected)
+        assert {f"e2e_speedup_batch_{size}_low", f"e2e_speedup_batch_{size}_high"} <= set(memory.runs["int8"].metrics)
+    assert "speedup" not in torch.report and "speedup" not in other.report
+    assert memory.runs["int8"].tags["contended"] in ("true", "false")
+    assert memory.runs["int8"].metrics["first_call_ms"] == int8.report["first_call_ms"]
+    assert steps[0] == ("benchmark", 0, 1) and steps[-1] == ("benchmark", 36, 36) and len(steps) > 3

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx as onnx_format
 import pytest
 
+import tiny
+from nertrail import Predictor
 from nertrail.convert_to_onnx import main
 from nertrail.errors import ConversionError, ModelError
 from nertrail.experiment import Experiment
-from nertrail.ner import onnx
+from nertrail.ner import judging, onnx
+from nertrail.ner.bootstrap import Interval
+from nertrail.ner.checkpoint import Checkpoint
+from nertrail.ner.judging import Comparison
+from nertrail.ner.windows import encode
+from nertrail.records import read_json
 from nertrail.stages.benchmark import candidates_in
-from nertrail.stages.conversion import ConversionConfig, convert_model
+from nertrail.stages.conversion import ConversionConfig, Texts, convert_model
 from nertrail.stages.inputs import Inputs
 from nertrail.stages.training import train_model
 from nertrail.tracking.memory import MemoryBackend
@@ -28,6 +39,12 @@ def checkpoint(experiment: Experiment, inputs: Inputs, tmp_path_factory: pytest.
     return train_model(config, values, inputs, experiment.backbones[1], folder).checkpoint
 
 
+@pytest.fixture(scope="module")
+def texts(experiment: Experiment, inputs: Inputs) -> Texts:
+    prepared = inputs.prepare(experiment.backbones[1])
+    return Texts(prepared.validation, prepared.test, "v1")
+
+
 @pytest.fixture
 def memory() -> MemoryBackend:
     return MemoryBackend()
@@ -36,7 +53,7 @@ def memory() -> MemoryBackend:
 @pytest.mark.parametrize("target", ["onnx_fp32", "onnx_int8"])
 def test_a_conversion(checkpoint: Path, target: str, tmp_path: Path, experiment: Experiment, inputs: Inputs) -> None:
     validation = inputs.prepare(experiment.backbones[1]).validation
-    result = convert_model(LENIENT, checkpoint, target, tmp_path, validation=validation)
+    result = convert_model(LENIENT, checkpoint, target, tmp_path, texts=Texts(validation))
     metrics = result.record().metrics
     assert (metrics["conversion_success"], metrics["smoke_test_passed"]) == (1.0, 1.0)
     assert metrics["compression_ratio"] == pytest.approx(result.checkpoint_bytes / result.onnx_bytes)
@@ -76,6 +93,97 @@ def test_what_an_exporter_raises_is_kept_as_the_cause(
     assert caught.value.__cause__ is boom
     assert (run.metrics["conversion_success"], run.metrics["smoke_test_passed"]) == (0.0, 0.0)
     assert "disk full" in (tmp_path / "onnx_int8.log.txt").read_text(encoding="utf-8")
+
+
+def verdicts(*kept: float) -> Callable[..., Comparison]:
+    """A comparison that finds one share of F1 kept after the other."""
+    left = iter(kept)
+    return lambda *_: Comparison(0.8, 0.8 * next(left), Interval(-0.1, 0.2), 0.5)
+
+
+def test_int8_is_tried_again_with_products_in_fp32(
+    checkpoint: Path, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "compare", verdicts(0.9, 0.99))
+    result = convert_model(ConversionConfig(), checkpoint, "onnx_int8", tmp_path, texts=texts)
+    (left,) = result.fp32_matmuls
+    assert left.endswith("output/dense/MatMul")
+    assert result.record().metrics["fp32_matmuls"] == 1
+    log = result.log_path.read_text(encoding="utf-8")
+    assert "gate: micro-f1-span 0.7200 is below 99 % of PyTorch's 0.8000" in log
+    assert f"left in fp32: {left}" in log
+    assert "| left in fp32 to keep F1 | 1 matrix products |" in (tmp_path / "onnx_int8" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("most, tries", [(0, 1), (4, 2)])
+def test_a_target_that_cannot_keep_f1_fails_and_says_why(
+    checkpoint: Path, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, tries: int
+) -> None:
+    monkeypatch.setattr(judging, "compare", verdicts(*[0.9] * tries))  # one more would raise StopIteration
+    with pytest.raises(ConversionError, match=r"micro-f1-span 0\.7200 is below 99 % of PyTorch's 0\.8000") as caught:
+        convert_model(ConversionConfig(fp32_matmuls=most), checkpoint, "onnx_int8", tmp_path, texts=texts)
+    assert ("even with 1 products left in fp32" in str(caught.value)) == (most > 0)
+    log = (tmp_path / "onnx_int8.log.txt").read_text(encoding="utf-8")
+    assert log.count("gate: ") == tries
+    assert "parity of model_int8.onnx" in log  # numbers are left all the same
+    assert not (tmp_path / "onnx_int8").exists()
+
+
+def test_a_model_that_loads_and_runs_but_finds_nothing_fails(
+    tiny_checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = onnx.quantize_int8
+    tokenizer, windows = tiny_checkpoint.tokenizer(), tiny_checkpoint.windows
+    texts = Texts(encode(tiny.documents(20, 5), tokenizer, tiny_checkpoint.labels, windows))
+
+    def spoiled(*given: Any, **named: Any) -> Path:
+        path = real(*given, **named)
+        model = onnx_format.load(str(path))
+        for tensor in model.graph.initializer:
+            if "classifier.bias" in tensor.name:
+                bias = np.array([50.0] + [0.0] * 6, np.float32)
+                tensor.CopyFrom(onnx_format.numpy_helper.from_array(bias, tensor.name))
+        onnx_format.save(model, str(path))
+        return path
+
+    monkeypatch.setattr(onnx, "quantize_int8", spoiled)
+    with pytest.raises(ConversionError, match=r"micro-f1-span 0\.0000 is below 99 %"):
+        convert_model(ConversionConfig(), tiny_checkpoint.path, "onnx_int8", tmp_path, texts=texts)
+    assert "smoke test of model_int8.onnx: loaded and run" in (tmp_path / "onnx_int8.log.txt").read_text()
+
+
+def test_the_folder_serves_and_says_what_it_is(checkpoint: Path, texts: Texts, tmp_path: Path) -> None:
+    result = convert_model(LENIENT, checkpoint, "onnx_int8", tmp_path, texts=texts)
+    assert result.folder is not None and texts.test is not None
+    scores = read_json(result.folder / "scores.json")
+    assert (scores["data_version"], len(scores["counts"]["texts"])) == ("v1", len(texts.test.documents))
+    assert scores["micro_f1_span"] == result.test_f1 == result.record().metrics["test_micro-f1-span"]
+    card = (result.folder / "README.md").read_text(encoding="utf-8")
+    assert "# cut, onnx_int8" in card and "| data version | v1 |" in card and str(tmp_path) not in card
+    with Predictor.load(result.folder) as predictor:
+        assert dict(predictor.thresholds) == dict(result.thresholds)
+        assert predictor.labels == ("LOC", "ORG", "PER")
+
+
+def test_without_texts_the_card_says_so(checkpoint: Path, tmp_path: Path) -> None:
+    result = convert_model(LENIENT, checkpoint, "onnx_int8", tmp_path)
+    assert result.folder is not None
+    assert "not compared: the model was converted without texts" in (result.folder / "README.md").read_text()
+    assert not (result.folder / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"per_channel": False}, "int8 weights per tensor"),
+        ({"quantize_embeddings": False}, "left in fp32: embeddings"),
+        ({"exporter": "torchscript", "opset": 15}, "torchscript exporter, attention eager, opset 15"),
+    ],
+)
+def test_the_recipe_has_options(checkpoint: Path, tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    result = convert_model(ConversionConfig(**options), checkpoint, "onnx_int8", tmp_path)
+    assert said in result.log_path.read_text(encoding="utf-8")
+    assert result.opset == options.get("opset", 17)
 
 
 def test_main_returns_its_exit_code(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

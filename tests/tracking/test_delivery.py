@@ -14,9 +14,10 @@ from nertrail.tracking.delivery import Delivery
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.protocol import PARENT_TAG, Point, Rejected, RunStart, Unreachable
-from nertrail.tracking.receipt import receipt_of, run_rows
+from nertrail.tracking.receipt import receipt_of
+from nertrail.tracking.rows import run_rows
 from nertrail.tracking.state import load_progress
-from nertrail.tracking.uploader import Breaker, Uploader
+from nertrail.tracking.uploader import Uploader
 
 
 @pytest.fixture
@@ -208,26 +209,8 @@ def test_the_rows_show_runs_before_and_after_delivery(journal: JournalBackend, t
     before = {row.uid: (row.run_id, row.status, row.pending) for row in run_rows(tmp_path, folder)}
     assert before == {"pipe": ("", "FINISHED", 3), "child": ("", "FINISHED", 8)}
     deliver(tmp_path, folder, MemoryBackend())
-    after = {row.uid: (row.run_id, row.status, row.events, row.pending) for row in run_rows(tmp_path, folder)}
+    after = {row.uid: (row.run_id, row.status, row.delivered, row.pending) for row in run_rows(tmp_path, folder)}
     assert after == {"pipe": ("memory-0", "FINISHED", 3, 0), "child": ("memory-1", "FINISHED", 8, 0)}
-
-
-def test_the_breaker_waits_longer_each_time_and_closes_at_once() -> None:
-    now = [0.0]
-    breaker = Breaker(clock=lambda: now[0])
-    waits = []
-    for _ in range(10):
-        breaker.failed()
-        begun = now[0]
-        while breaker.is_open():
-            now[0] += 0.1
-        waits.append(now[0] - begun)
-    assert waits[0] < 1.4 and 50 > waits[5] > 20 and max(waits) < 75
-    breaker.failed(retry_after=300)
-    now[0] += 200
-    assert breaker.is_open()
-    breaker.worked()
-    assert not breaker.is_open()
 
 
 def test_an_outage_is_counted_once(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:

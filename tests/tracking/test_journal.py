@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef
-from nertrail.tracking import blobs, events, journal, segments
+from nertrail.tracking import blobs, events, segments
 from nertrail.tracking.journal import JournalBackend
-from nertrail.tracking.protocol import Point, Rejected, RunStart
+from nertrail.tracking.memory import MemoryBackend
+from nertrail.tracking.protocol import PARENT_TAG, Point, Rejected, RunStart
+from nertrail.tracking.sync import sync
 
+URI = "sqlite:////nowhere/mlflow.db"
 START = RunStart("u1", "name", "experiment", 5, {"mlflow.parentRunId": RunRef("u0"), "n": 1})
 
 
@@ -101,30 +109,108 @@ def test_a_chunk_ends_with_a_whole_line(backend: JournalBackend) -> None:
     assert seen == 51
 
 
-def test_a_full_disk_spoils_nothing(backend: JournalBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    backend.start(START)
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[: len(line) // 2]))
-    with pytest.raises(OSError, match="no space"):
-        backend.end("u1", "FINISHED", 1)
-    monkeypatch.undo()
-    backend.end("u1", "FINISHED", 2)
-    assert [event["op"] for event in read_all(tmp_path)] == ["start", "end"]
-    assert backend.dropped == 1
-
-
 def test_segments_rotate_and_the_first_one_tells_who_lives(
     backend: JournalBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(journal, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr("nertrail.tracking.writer.SEGMENT_BYTES", 1000)
     for step in range(100):
         backend.log_metrics("u1", [Point("loss", 1.0, step, 6)])
-    writer = segments.writers(backend.journal)[0]
-    assert len(segments.segments(writer)) > 3
+    [folder] = segments.writers(backend.journal)
+    assert len(segments.segments(folder)) > 3
     assert len(read_all(tmp_path)) == 100
-    assert segments.writer_lives(writer)
+    assert segments.writer_lives(folder)
     backend.close()
-    assert not segments.writer_lives(writer)
+    assert not segments.writer_lives(folder)
+
+
+def test_what_is_worth_it_is_on_disk_before_the_call_returns(
+    backend: JournalBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(file))
+
+    def syncs(action: Callable[[], object]) -> int:
+        synced.clear()
+        action()
+        return len(synced)
+
+    (tmp_path / "a").write_text("a")
+    artifact = RunRecord(artifacts=(Artifact(tmp_path / "a", "a"),))
+    assert syncs(lambda: backend.start(START)) == 1
+    assert syncs(lambda: backend.log_metrics("u1", [Point("loss", 1.0, 1, 6)])) == 0
+    assert syncs(lambda: backend.log("u1", RunRecord(params={"a": 1}), 1)) == 0
+    assert syncs(lambda: backend.log("u1", artifact, 1)) == 2  # the blob, then the line that names it
+    assert syncs(lambda: backend.end("u1", "FINISHED", 2)) == 1
+    backend.log_metrics("u1", [Point("loss", 1.0, 1, 6)])
+    assert syncs(lambda: segments.read(segment_of(backend), 0, complete=False)) == 1  # the reader sees to it
+
+
+def test_a_million_points_come_back(backend: JournalBackend, tmp_path: Path) -> None:
+    for step in range(1000):
+        backend.log_metrics("u1", [Point(f"m{number}", step / 7, step, number) for number in range(1000)])
+    backend.close()
+    count, total = 0, 0.0
+    [folder] = segments.writers(backend.journal)
+    for segment in segments.segments(folder):
+        offset = 0
+        while (chunk := segments.read(segment, offset, complete=True)).offset > offset:
+            offset = chunk.offset
+            points = [p for event, _ in chunk.events if event["op"] == "metrics" for p in events.event_points(event)]
+            count, total = count + len(points), total + sum(point.value for point in points)
+    assert count == 1_000_000 and total == pytest.approx(1000 * sum(range(1000)) / 7)
+
+
+@given(
+    st.recursive(st.text() | st.floats() | st.integers() | st.none() | st.booleans(), lambda inner: st.tuples(inner))
+)
+def test_any_value_comes_back_as_it_was_or_as_its_text(value: Any) -> None:
+    scalar = value if not isinstance(value, tuple) else str(value)
+    line = events.encode(events.log_event("u", RunRecord(params={"p": scalar}, tags={str(scalar): scalar}), (), 3))
+    back = events.log_record(events.decode(line))
+    text = isinstance(scalar, float) and not math.isfinite(scalar)
+    assert back.params == {"p": str(scalar) if text else scalar} and list(back.tags) == [str(scalar)]
+    assert b"\n" not in line[:-1]
+
+
+OLD = Path(__file__).parents[1] / "fixtures" / "journal-schema-1"
+
+
+def test_a_journal_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    """The fixture is kept as it was written: a release that cannot read it any more has broken a promise."""
+    shutil.copytree(OLD, tmp_path / "journal")
+    [header, *told] = [event for event, _ in segments.read(next(OLD.glob("*/*.jnl")), 0, complete=True).events]
+    assert (header["schema"], [event["op"] for event in told]) == (1, ["start", "log", "metrics", "end"])
+    assert events.run_start(told[0]) == START
+    record = events.log_record(told[1])
+    assert record.params == {"lr": 5e-4, "from": RunRef("u0"), "both": (RunRef("u0"), RunRef("u2"))}
+    assert record.tags == {"größe": "🦉"} and record.metrics == {"macro-f1": 0.5}
+    assert [repr(point.value) for point in events.event_points(told[2])] == ["nan", "inf", "0.1"]
+    assert (told[3]["status"], told[3]["t"]) == ("FINISHED", 9)
+
+
+def test_a_journal_of_a_newer_schema_waits_for_a_release_that_can_read_it(
+    backend: JournalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "SCHEMA", 2)
+    newer = JournalBackend(tmp_path)
+    newer.start(START)
+    newer.close()
+    backend.start(RunStart("u5", "n", "e", 5))
+    memory = MemoryBackend()
+    receipt = sync(tmp_path, URI, backend=memory)
+    assert (list(memory.runs), receipt.pending, receipt.dropped) == (["u5"], 1, 0)
+    assert "newer nertrail" in receipt.why
+    monkeypatch.setattr(segments, "SCHEMA", 2)
+    assert sync(tmp_path, URI, backend=memory).complete and set(memory.runs) == {"u1", "u5"}
+
+
+def test_runs_left_open_are_closed_with_the_run_above_them(backend: JournalBackend, tmp_path: Path) -> None:
+    for uid, parent in [("sweep", "pipe"), ("t1", "sweep"), ("t2", "sweep"), ("other", "")]:
+        backend.start(RunStart(uid, uid, "e", 1, {PARENT_TAG: RunRef(parent)} if parent else {}))
+    backend.end("t1", "FINISHED", 5)
+    backend.end("sweep", "FAILED", 7)
+    ended = [(event["run"], event["status"], event["t"]) for event in read_all(tmp_path) if event["op"] == "end"]
+    assert ended == [("t1", "FINISHED", 5), ("t2", "KILLED", 7), ("sweep", "FAILED", 7)]
 
 
 def test_threads_share_a_writer(backend: JournalBackend, tmp_path: Path) -> None:
@@ -173,12 +259,12 @@ def test_a_killed_writer_loses_nothing(tmp_path: Path) -> None:
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"written\n"
-    writer = segments.writers(tmp_path / "journal")[0]
-    assert segments.writer_lives(writer)
+    folder = segments.writers(tmp_path / "journal")[0]
+    assert segments.writer_lives(folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert not segments.writer_lives(writer)
+    assert not segments.writer_lives(folder)
     assert len(read_all(tmp_path)) == 200
 
 
@@ -203,12 +289,33 @@ def test_a_big_file_is_kept_without_a_copy(tmp_path: Path, monkeypatch: pytest.M
     assert len(list((tmp_path / "blobs").iterdir())) == 1
 
 
-def test_a_reference_that_changed_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "big.safetensors"
-    file.write_bytes(b"first")
-    described = blobs.store(tmp_path / "blobs", Artifact(file, "checkpoint/big.safetensors", reference=True))
-    assert not (tmp_path / "blobs").exists()
-    file.write_bytes(b"other")
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a big file (over 10 bytes here) and a small one."""
+    monkeypatch.setattr(blobs, "_LINK_BYTES", 10)
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"w" * 100)
+    (folder / "a.json").write_bytes(b"{}")
+    return folder
+
+
+def test_a_checkpoint_outlives_its_folder(checkpoint: Path, tmp_path: Path) -> None:
+    described = blobs.store(tmp_path / "blobs", Artifact(checkpoint, "checkpoint", reference=True))
+    assert (tmp_path / "blobs" / described["files"][1]["sha256"]).samefile(checkpoint / "model.safetensors")
+    shutil.rmtree(checkpoint)
+    staged = blobs.stage(tmp_path / "blobs", described, tmp_path / "stage")
+    assert (staged.path / "model.safetensors").read_bytes() == b"w" * 100
+    assert (staged.path / "a.json").read_bytes() == b"{}"
+
+
+def test_a_reference_without_hard_links_that_changed_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "_linked", lambda path, draft: False)
+    described = blobs.store(tmp_path / "blobs", Artifact(checkpoint, "checkpoint", reference=True))
+    assert [("at" in file) for file in described["files"]] == [False, True]
+    (checkpoint / "model.safetensors").write_bytes(b"v" * 100)
     with pytest.raises(Rejected, match="not what it was"):
         blobs.stage(tmp_path / "blobs", described, tmp_path / "stage")
 

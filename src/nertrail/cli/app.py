@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from nertrail import __version__
-from nertrail.cli import delivery, stages
+from nertrail.cli import data, delivery, predict, stages
 from nertrail.cli.guard import TERMINATED
 
 app = typer.Typer(
@@ -21,9 +21,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (stages, delivery):
+for module in (stages, predict, delivery):
     for command in module.COMMANDS:
         app.command()(command)
+data_app = typer.Typer(help="Annotated text, before anything is trained on it.", no_args_is_help=True)
+for command in data.COMMANDS:
+    data_app.command()(command)
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

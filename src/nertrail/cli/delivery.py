@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nertrail.cli.guard import NOT_DELIVERED, guarded
 from nertrail.cli.options import Quiet
-from nertrail.cli.output import print_receipt, print_table
+from nertrail.cli.output import byte_bar, print_receipt, print_table
 from nertrail.errors import InputError
+
+if TYPE_CHECKING:
+    from nertrail.tracking.receipt import Receipt
+
+_RUN_HEAD = ("run", "stage", "status", "written", "delivered", "pending", "refused", "waiting", "run id on the server")
 
 
 @guarded
 def sync(
     run_dir: Annotated[Path, typer.Argument(help="A run dir with a journal.")],
     to: Annotated[str | None, typer.Option(metavar="URI", help="Deliver to this server instead.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is missing; deliver nothing.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Then compare counts and the sha256 of artifacts with the server.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Deliver a run dir's journal to its MLflow server, or to another; exit code 3 while something is missing."""
-    from nertrail.tracking.uploader import sync as deliver
-
     _need_journal(run_dir)
-    receipt = deliver(run_dir, to)
+    receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet)
     if not quiet:
         print_receipt(receipt)
-    if not receipt.complete:
+    same = dry_run or not verify or _verified(run_dir, to, quiet)
+    if not receipt.complete or receipt.waiting or not same:
         raise typer.Exit(NOT_DELIVERED)
 
 
@@ -40,20 +48,52 @@ def status(run_dir: Annotated[Path, typer.Argument(help="A run dir.")]) -> None:
     rows = [(entry.step, entry.state, f"{entry.seconds:.1f} s") for entry in Ledger(run_dir).entries()]
     print_table(("step", "state", "time"), rows)
     if (run_dir / "journal").is_dir():
-        _print_delivery(run_dir)
+        _print_rows(run_dir, None)
 
 
-def _print_delivery(run_dir: Path) -> None:
+def _deliver(run_dir: Path, to: str | None, quiet: bool) -> Receipt:
+    from nertrail.tracking.sync import sync as deliver
+
+    with byte_bar("delivering", quiet) as show:
+        return deliver(run_dir, to, show)
+
+
+def _outlook(run_dir: Path, to: str | None, quiet: bool) -> Receipt:
+    from nertrail.tracking.sync import outlook
+
+    if not quiet:
+        _print_rows(run_dir, to)
+    return outlook(run_dir, to)
+
+
+def _print_rows(run_dir: Path, to: str | None) -> None:
+    """One line per run and destination, and where to read what a server has refused."""
+    from nertrail.tracking.destination import state_folder
     from nertrail.tracking.redaction import without_password
-    from nertrail.tracking.uploader import status as delivery
+    from nertrail.tracking.sync import status as delivery
 
-    head = ("run", "stage", "status", "delivered", "pending", "waiting", "run id on the server")
-    for uri, rows in delivery(run_dir).items():
+    for uri, rows in delivery(run_dir, to).items():
         print(f"records for {without_password(uri)}")
-        cells = [
-            (r.name, r.stage, r.status, str(r.events), str(r.pending), str(r.waiting), r.run_id or "-") for r in rows
-        ]
-        print_table(head, cells)
+        counts = [(r.written, r.delivered, r.pending, r.refused, r.waiting) for r in rows]
+        cells = [(r.name, r.stage, r.status, *map(str, c), r.run_id or "-") for r, c in zip(rows, counts, strict=True)]
+        print_table(_RUN_HEAD, cells)
+        if any(row.refused for row in rows):
+            print(f"refused     {state_folder(run_dir, uri) / 'rejected.jsonl'}")
+
+
+def _verified(run_dir: Path, to: str | None, quiet: bool) -> bool:
+    """Whether every destination holds what the journal tells; prints a line per run that differs."""
+    from nertrail.tracking.sync import destinations
+    from nertrail.tracking.verify import verify
+
+    runs = [run for uri in destinations(run_dir, to) for run in verify(run_dir, uri)]
+    wrong = [run for run in runs if run.differences]
+    for run in wrong:
+        print(f"differs     {run.name} ({run.uid}): {'; '.join(run.differences)}")
+    if not quiet:
+        points, files = sum(run.points for run in runs), sum(run.artifacts for run in runs)
+        print(f"verified    {len(runs) - len(wrong)} of {len(runs)} runs, {points} metric points, {files} artifacts")
+    return not wrong
 
 
 def _need_journal(run_dir: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from nertrail.cli.guard import FAILED, fail, guarded
 from nertrail.cli.options import Budget, Config, Force, From, ParentRun, Quiet, RunDir, Seeds, Sets, overrides
-from nertrail.cli.output import announcer, print_lines, print_receipt, progress_bars
+from nertrail.cli.output import announcer, print_comparison, print_lines, print_receipt, progress_bars
 from nertrail.errors import ConfigError
 from nertrail.ner.ranks import rank, world
 
@@ -184,9 +184,12 @@ def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool =
 
 
 def _print_result(result: PipelineResult, experiment: Experiment) -> None:
+    from nertrail.ledger import Ledger
     from nertrail.standalone import ui_command
+    from nertrail.summary import comparison
 
     print_lines(result.lines)
+    print_comparison(comparison(Ledger(result.run_dir)))
     print(f"\nreport      {result.report}")
     if experiment.mlflow is not None:
         print(f"MLflow UI   {ui_command(experiment.mlflow.tracking_uri)}")

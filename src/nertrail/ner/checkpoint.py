@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from tokenizers import Tokenizer
 
 from nertrail import __version__
 from nertrail.errors import ConfigError, ModelError
-from nertrail.ner.labels import LabelSet
-from nertrail.ner.pieces import plain
+from nertrail.ner.labels import METHODS, LabelSet
+from nertrail.ner.pieces import clear
 from nertrail.ner.windows import WindowSettings
 
 MANIFEST = "nertrail.json"
@@ -28,6 +29,7 @@ class Checkpoint:
     """A folder with a trained model (torch or ONNX) and the settings that its scores hold for.
 
     `run_uid` names the run that trained it, None where none was recorded.
+    `thresholds` are scores per type below which an entity may be dropped; they are offered, not part of `decoding`.
     """
 
     path: Path
@@ -36,14 +38,15 @@ class Checkpoint:
     windows: WindowSettings
     decoding: str
     run_uid: str | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the folder, without truncation and padding."""
-        return plain(read_tokenizer(self.path))
+        return clear(read_tokenizer(self.path))
 
     @property
     def pad_id(self) -> int:
-        return pad_id(json.loads((self.path / CONFIG).read_text(encoding="utf-8")))
+        return pad_id(read_config(self.path))
 
 
 def pad_id(config: dict[str, Any]) -> int:
@@ -54,6 +57,12 @@ def pad_id(config: dict[str, Any]) -> int:
 
 def write_manifest(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
     """Write nertrail.json and tokenizer.json into the checkpoint's folder."""
+    write_settings(checkpoint)
+    tokenizer.save(str(checkpoint.path / TOKENIZER))
+
+
+def write_settings(checkpoint: Checkpoint) -> None:
+    """Write nertrail.json alone."""
     content = {
         "schema": 1,
         "version": __version__,
@@ -63,10 +72,10 @@ def write_manifest(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
         "windows": asdict(checkpoint.windows),
         "decoding": checkpoint.decoding,
         "run_uid": checkpoint.run_uid,
+        "thresholds": dict(checkpoint.thresholds),
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     (checkpoint.path / MANIFEST).write_text(text, encoding="utf-8")
-    tokenizer.save(str(checkpoint.path / TOKENIZER))
 
 
 def read_manifest(path: Path) -> Checkpoint:
@@ -79,12 +88,33 @@ def read_manifest(path: Path) -> Checkpoint:
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
         labels, windows = LabelSet(tuple(content["types"])), WindowSettings(**content["windows"])
-        return Checkpoint(path, content["backbone"], labels, windows, content["decoding"], content.get("run_uid"))
+        if content["decoding"] not in METHODS:
+            raise ValueError(f"unknown decoding {content['decoding']!r}")  # noqa: TRY301 - told as the others are
+        thresholds = {str(name): float(score) for name, score in content.get("thresholds", {}).items()}
+        run_uid = content.get("run_uid")
+        return Checkpoint(path, content["backbone"], labels, windows, content["decoding"], run_uid, thresholds)
     except OSError as error:
         raise ModelError("no such file", place=str(place), remedy=REMEDY) from error
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         found = f"not a checkpoint's settings: {error!r}"
         raise ModelError(found, place=str(place), remedy="train the model again, or restore the file") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's config.json.
+
+    Raises:
+        ModelError: no such file, or no JSON object in it.
+    """
+    place = folder / CONFIG
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"not a model's configuration: {error}", place=str(place), remedy=REMEDY) from error
+    if not isinstance(content, dict):
+        found = f"not a model's configuration: a {type(content).__name__}"
+        raise ModelError(found, place=str(place), remedy=REMEDY)
+    return content
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -6,28 +6,27 @@ of its type. In IOB1 that is how entities start; in the other two it repairs a m
 
 from __future__ import annotations
 
-import logging
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from nertrail.ner.columns import BLANKS, SECOND_TAG, TAG, Layout, could_be_tag, detect, is_tag
 from nertrail.ner.documents import Document, Span
+from nertrail.ner.quirks import DROP
 from nertrail.ner.sources import OUTSIDE, Source
 
-log = logging.getLogger(__name__)
-
-TAG = re.compile(r"([BIESLUM])-(.+)")
-SECOND_TAG = re.compile(r"[,;|/][BIESLUM]-")
 DOCUMENT_START = "-DOCSTART-"
-# Not str.strip: it would also take tokens away that are a no-break space or U+0085.
-BLANKS = " \t"
+BAD_TAG = "tags are O, or B-, I-, E-, S- and a type; set data.tag_column if they are in another column (from 0)"
 
 
 class Row(NamedTuple):
+    """A token, its tag, its line, and its tags in further columns; no tag where its text is left out."""
+
     token: str
-    tag: str
+    tag: str | None
     line: int
+    further: tuple[str, ...] = ()
 
 
 class Entity(NamedTuple):
@@ -38,46 +37,93 @@ class Entity(NamedTuple):
     label: str
 
 
+@dataclass
+class Begins:
+    """Lines of the entities that follow no entity of their type, by how they begin; they tell IOB1 from a mistake."""
+
+    begin: int = 0
+    inside: list[int] = field(default_factory=list)
+
+    def report(self, source: Source) -> None:
+        for line in self.inside:
+            source.meet("inside_without_begin" if self.begin else "iob1_entities", line)
+
+
 def parse(source: Source) -> Iterator[Document]:
     """Yield one document per sentence; its text is its tokens, joined by one blank each."""
-    begins = Counter[str]()
-    for rows in _sentences(source):
-        document = _document(rows, _entities(rows, begins), source)
-        if document.text:
-            yield document
-    if source.counts["rows_with_two_tag_columns"]:
-        log.warning("%s: two columns look like tags, the last was read; data.tag_column chooses (from 0)", source.path)
-    if begins["inside"]:
-        scheme = "inside_without_begin" if begins["begin"] else "iob1_entities"
-        source.counts[scheme] += begins["inside"]
+    sentences = list(_sentences(source))
+    layout = detect([[cells for _, cells in lines] for lines in sentences], source.settings)
+    begins = Begins()
+    for lines in sentences:
+        yield from document(_rows(lines, layout, source), begins, source)
+    begins.report(source)
 
 
-def _sentences(source: Source) -> Iterator[list[Row]]:
-    rows: list[Row] = []
+def document(rows: Sequence[Row], begins: Begins, source: Source) -> Iterator[Document]:
+    """Yield the rows as one document, nothing where they hold no character or are left out."""
+    if any(row.tag is None for row in rows):
+        return
+    _meet_odd_tokens(rows, source)
+    ranges, position = [], 0
+    for row in rows:
+        ranges.append((position, position + len(row.token)))
+        position += len(row.token) + bool(row.token)
+    words = tuple((start, end) for start, end in ranges if end > start)
+    if words:
+        spans = tuple(_all_spans(rows, ranges, begins, source))
+        place = source.place(rows[0].line)
+        yield Document(place, " ".join(row.token for row in rows if row.token), spans, words, place=place)
+
+
+def checked_tag(cell: str, line: int, source: Source) -> str | None:
+    """The tag in a cell, None where the policy leaves its text out.
+
+    Raises:
+        DataError: it is no tag, or holds several labels and the policy is to refuse those.
+    """
+    tag = cell.strip(BLANKS)
+    if is_tag(tag):
+        return tag
+    if not could_be_tag(tag):
+        raise source.error(line, f"{cell!r} is not a tag", BAD_TAG)
+    found = f"the tag {tag!r} holds more than one label"
+    policy = source.meet("undecided_tag", line, found, "read a file whose tags are decided, one per token")
+    return None if policy == DROP else SECOND_TAG.split(tag)[0]
+
+
+Line = tuple[int, list[str]]
+
+
+def _sentences(source: Source) -> Iterator[list[Line]]:
+    """Yield the lines of each text: their numbers and cells."""
+    lines: list[Line] = []
     for number, line in source.lines():
-        row = _row(line, number, source)
-        if row is not None and row.token != DOCUMENT_START:
-            rows.append(row)
-        elif rows and (row is not None or not line.strip(BLANKS)):
-            yield rows
-            rows = []
-    if rows:
-        yield rows
+        kind = _kind(line, number, source, bool(lines))
+        if kind == "row":
+            lines.append((number, _cells(line)))
+        elif kind == "end" and lines:
+            yield lines
+            lines = []
+    if lines:
+        yield lines
 
 
-def _row(line: str, number: int, source: Source) -> Row | None:
-    """Return the token and tag of a line, None for a blank line or a comment."""
-    if not line.strip(BLANKS):
-        source.counts["blank_line_with_whitespace"] += bool(line)
-        return None
-    if line.strip(BLANKS).startswith(DOCUMENT_START):
-        source.counts["document_starts"] += 1
-        return Row(DOCUMENT_START, OUTSIDE, number)
-    cells = _cells(line)
-    if _is_comment(cells, line, source):
-        source.counts["comment_lines"] += 1
-        return None
-    return _checked(cells, number, source)
+def _kind(line: str, number: int, source: Source, inside: bool) -> str:
+    """Tell rows from ends of texts and from comments, and note what is odd about the latter two."""
+    bare = line.strip(BLANKS)
+    if not bare:
+        if line:
+            source.meet("blank_line_with_whitespace", number)
+        if not inside and number <= source.text.count("\n"):  # what follows the last line feed is no line
+            source.meet("extra_blank_lines", number)
+        return "end"
+    if bare.startswith(DOCUMENT_START):
+        source.meet("document_starts", number)
+        return "end"
+    if _is_comment(line, source):
+        source.meet("comment_lines", number)
+        return "comment"
+    return "row"
 
 
 def _cells(line: str) -> list[str]:
@@ -88,84 +134,92 @@ def _cells(line: str) -> list[str]:
     return cells
 
 
-def _is_comment(cells: list[str], line: str, source: Source) -> bool:
+def _is_comment(line: str, source: Source) -> bool:
     """Tell `# source` lines from a token `#`, which has a tag."""
     if not line.startswith("#"):
         return False
     if source.has_tabs and "\t" not in line:
         return True
-    if len(cells) > 1 and cells[0].strip(BLANKS) != "#":
+    cells, tag = _cells(line), source.settings.tag_column
+    if len(cells) > 1 and not f"{cells[0].strip(BLANKS)} ".startswith("# "):
         return False
-    tag = _tag_column(source)
-    return not (-len(cells) <= tag < len(cells) and _is_tag(cells[tag]))
+    candidates = cells[1:] if tag is None else cells[tag : tag + 1 or None]
+    return not any(map(could_be_tag, candidates))
 
 
-def _checked(cells: list[str], number: int, source: Source) -> Row:
-    columns = (source.settings.token_column, _tag_column(source))
+def _rows(lines: Sequence[Line], layout: Layout, source: Source) -> list[Row]:
+    return [_row(cells, number, layout, source) for number, cells in lines]
+
+
+def _row(cells: list[str], number: int, layout: Layout, source: Source) -> Row:
+    columns = (layout.token, layout.tag, *layout.further)
     if len(cells) < 2 or not all(-len(cells) <= column < len(cells) for column in columns):
         found = f"{len(cells)} column(s), but the token is in column {columns[0]} and the tag in column {columns[1]}"
         remedy = "put token and tag on each line, or set data.token_column and data.tag_column (from 0)"
         raise source.error(number, found, remedy)
-    token, tag = (cells[column] for column in columns)
-    if not _is_tag(tag):
-        raise source.error(number, *_bad_tag(tag))
-    if source.settings.tag_column is None and sum(map(_is_tag, cells[1:])) > 1:
-        source.counts["rows_with_two_tag_columns"] += 1
+    token, *tags = (cells[column] for column in columns)
     stripped = token.strip(BLANKS)
-    source.counts["token_with_edge_blank"] += stripped != token
-    source.counts["empty_token"] += not stripped
-    return Row(stripped, tag.strip(BLANKS), number)
+    if not stripped:
+        source.meet("empty_token", number)
+    elif stripped != token:
+        source.meet("token_with_edge_blank", number)
+    first, *further = (checked_tag(tag, number, source) for tag in tags)
+    return Row(stripped, first, number, tuple(tag or OUTSIDE for tag in further))
 
 
-def _tag_column(source: Source) -> int:
-    return -1 if source.settings.tag_column is None else source.settings.tag_column
+def _meet_odd_tokens(rows: Sequence[Row], source: Source) -> None:
+    for row in rows:
+        if " " in row.token:
+            source.meet("token_with_inner_blank", row.line)
 
 
-def _is_tag(cell: str) -> bool:
-    tag = cell.strip(BLANKS)
-    return tag == OUTSIDE or (TAG.fullmatch(tag) is not None and SECOND_TAG.search(tag) is None)
+def _all_spans(
+    rows: Sequence[Row], ranges: Sequence[tuple[int, int]], begins: Begins, source: Source
+) -> Iterator[Span]:
+    """Yield the spans of the first tag column, then what the further ones add."""
+    seen = set()
+    for entity in _entities(rows, begins):
+        for span in _spans(entity, rows, ranges, source):
+            seen.add(span)
+            yield span
+    for column in range(len(rows[0].further)):
+        for entity in _entities([row._replace(tag=row.further[column]) for row in rows], begins):
+            policy = source.meet("second_tag_column", rows[entity.start].line)
+            found = set() if policy == DROP else set(_spans(entity, rows, ranges, source)) - seen
+            seen |= found
+            yield from found
 
 
-def _bad_tag(tag: str) -> tuple[str, str]:
-    if SECOND_TAG.search(tag):
-        return f"the tag {tag!r} holds more than one label", "read a file whose tags are decided, one per token"
-    remedy = "tags are O, or B-, I-, E-, S- and a type; set data.tag_column if they are in another column (from 0)"
-    return f"{tag!r} is not a tag", remedy
-
-
-def _entities(rows: Sequence[Row], begins: Counter[str]) -> list[Entity]:
-    """Decode tags to runs of rows; `begins` counts how entities that do not follow their own type began."""
+def _entities(rows: Sequence[Row], begins: Begins) -> list[Entity]:
+    """Decode tags to runs of rows; `begins` notes how entities that do not follow their own type began."""
     found: list[Entity] = []
     open_, before = None, None
     for index, row in enumerate(rows):
-        match = TAG.fullmatch(row.tag)
+        match = TAG.fullmatch(row.tag or OUTSIDE)
         prefix, label = match.groups() if match else (OUTSIDE, None)
         begin = prefix in "BSU"
         if label is not None and (begin or label != open_):
             found.append(Entity(index, index + 1, label))
-            begins["begin" if begin else "inside"] += label != before or not begin
+            _note(begins, begin, label == before, row.line)
         elif label is not None:
             found[-1] = found[-1]._replace(stop=index + 1)
         open_, before = (None if prefix in "ESLU" else label), label
     return found
 
 
-def _document(rows: Sequence[Row], entities: Sequence[Entity], source: Source) -> Document:
-    ranges, position = [], 0
-    for row in rows:
-        ranges.append((position, position + len(row.token)))
-        position += len(row.token) + bool(row.token)
-    spans = tuple(span for entity in entities for span in _spans(entity, rows, ranges, source))
-    text = " ".join(row.token for row in rows if row.token)
-    words = tuple((start, end) for start, end in ranges if end > start)
-    return Document(source.place(rows[0].line), text, spans, words)
+def _note(begins: Begins, begin: bool, follows_its_type: bool, line: int) -> None:
+    if not begin:
+        begins.inside.append(line)
+    elif not follows_its_type:
+        begins.begin += 1
 
 
 def _spans(entity: Entity, rows: Sequence[Row], ranges: Sequence[tuple[int, int]], source: Source) -> Iterator[Span]:
     """Yield the entity's span, or nothing if it is dropped or all its tokens are empty."""
-    type_ = source.type_of(entity.label, rows[entity.start].line)
+    line = rows[entity.start].line
+    type_ = source.type_of(entity.label, line)
     held = [(start, end) for start, end in ranges[entity.start : entity.stop] if end > start]
     if not held:
-        source.counts["entity_of_empty_tokens"] += 1
+        source.meet("entity_of_empty_tokens", line)
     elif type_ is not None:
         yield Span(held[0][0], held[-1][1], type_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -23,17 +23,20 @@ class Document:
 
     `words` holds the character ranges of the given tokens of CoNLL-like data and is None for character-span data,
     whose words are the backbone's own (see `windows`). `id` is the data's own, else the place it was read from.
+    `origin` says where the text is from, if the data does; `place` where it was read, for messages.
     """
 
     id: str
     text: str
     spans: tuple[Span, ...]
     words: tuple[tuple[int, int], ...] | None = None
+    origin: str | None = None
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits that share one set of types.
+    """Three splits that share one set of types; the test split may be empty.
 
     `counts` says how often each quirk was seen or repaired, under `<split>.<quirk>`. `word_unit` is the unit in which
     raw text is cut at prediction: "whitespace" where the data came as tokens, else "pretokenizer".
@@ -60,6 +63,14 @@ def data_version(documents_by_split: Mapping[str, Sequence[Document]]) -> str:
     digest = hashlib.sha256()
     for split in sorted(documents_by_split):
         for document in documents_by_split[split]:
-            row = [split, document.text, sorted(document.spans)]
-            digest.update(json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+            digest.update(_canonical([split, document.text, sorted(document.spans)]) + b"\n")
     return digest.hexdigest()[:16]
+
+
+def content_hash(document: Document) -> str:
+    """Name one document by its text and sorted spans: 16 hex digits."""
+    return hashlib.sha256(_canonical([document.text, sorted(document.spans)])).hexdigest()[:16]
+
+
+def _canonical(row: Sequence[object]) -> bytes:
+    return json.dumps(row, separators=(",", ":")).encode("ascii")

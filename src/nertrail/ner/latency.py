@@ -28,6 +28,7 @@ from nertrail.ner.windows import Window, encode
 __all__ = ["LatencySettings", "Loader", "Report", "Series", "hardware", "measure"]
 
 Loader = Callable[[], Recognizer]
+Progress = Callable[[int, int], None]
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -123,13 +124,17 @@ class Report:
 
 
 def measure(
-    recognizers: Mapping[str, Loader], texts: Sequence[str], settings: LatencySettings | None = None
+    recognizers: Mapping[str, Loader],
+    texts: Sequence[str],
+    settings: LatencySettings | None = None,
+    progress: Progress = lambda _done, _total: None,
 ) -> dict[str, Report]:
     """Load all recognizers and time them in interleaved rounds.
 
     Args:
         recognizers: how to load each, by name.
         texts: real texts, in their real mix of lengths; as many as are needed are drawn without replacement.
+        progress: told after every round of calls how many are made, and how many there will be at most.
 
     Raises:
         DataError: there is no text with a word in it.
@@ -144,7 +149,7 @@ def measure(
             subjects.append(_Subject(name, load, sample, settings))
             stack.enter_context(closing(subjects[-1].recognizer))
         _LOGGER.info("timing %s on %d texts with %d thread(s)", ", ".join(recognizers), len(sample), threads)
-        _interleave(subjects)
+        _interleave(subjects, progress)
         reports = {subject.name: subject.report(threads) for subject in subjects}
     for name, report in reports.items():
         if report.contended:
@@ -198,19 +203,22 @@ class _Subject:
         }
 
 
-def _interleave(subjects: Sequence[_Subject]) -> None:
+def _interleave(subjects: Sequence[_Subject], progress: Progress) -> None:
     """Call by call: of one kind and size, every subject before the next kind; another subject leads each round.
 
     What is compared is so measured alike, but is not what a model alone takes: in one run at one thread torch took 19 %
     longer between the others' calls, ONNX models no longer. At more threads, thread pools also compete for the cores.
     """
-    lead = 0
-    while any(timer.open for subject in subjects for timer in subject.timers):
+    lead, timers = 0, [timer for subject in subjects for timer in subject.timers]
+    total = sum(timer.planned for timer in timers)
+    while any(timer.open for timer in timers):
         order = [*subjects[lead:], *subjects[:lead]]
         for alike in zip(*(subject.timers for subject in order), strict=True):
             for timer in alike:
                 timer.turn()
         lead = (lead + 1) % len(subjects)
+        progress(sum(timer.made for timer in timers), total)
+    progress(total, total)
 
 
 def _sample(texts: Sequence[str], settings: LatencySettings) -> list[str]:

@@ -58,14 +58,14 @@ def load_model(
     labels: LabelSet,
     *,
     dropout: float | None = None,
-    attention: str = "sdpa",
+    attention: str | None = None,
     seed: int = 0,
 ) -> PreTrainedModel:
     """The backbone with a new head for the labels, in fp32.
 
     Args:
         dropout: set in every dropout field that the architecture has; None keeps the backbone's own.
-        attention: "sdpa", or "eager" where the graph has to be read by others.
+        attention: "eager" where the graph has to be read by others; None: the fastest that the architecture has.
         seed: of the head's weights.
 
     Raises:
@@ -103,7 +103,7 @@ def continue_model(
     return model
 
 
-def model_of(checkpoint: Checkpoint, attention: str = "sdpa") -> PreTrainedModel:
+def model_of(checkpoint: Checkpoint, attention: str | None = None) -> PreTrainedModel:
     """The checkpoint's model in fp32, ready to predict."""
     with quiet(), as_model_error(Backbone(checkpoint.backbone_name, str(checkpoint.path))):
         model = AutoModelForTokenClassification.from_pretrained(

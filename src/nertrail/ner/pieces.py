@@ -8,18 +8,34 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from nertrail.errors import ModelError
 from nertrail.ner.labels import Ints, Word
+
+PROBE = "a word"
 
 
 def plain(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer, as a copy if it cuts or pads: all-MiniLM's file does both at 128 pieces."""
     if tokenizer.truncation is None and tokenizer.padding is None and tokenizer.encode_special_tokens:
         return tokenizer  # a copy takes 0.1 s, too long for every prediction
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    copy.encode_special_tokens = True
-    return copy
+    return clear(Tokenizer.from_str(tokenizer.to_str()))
+
+
+def clear(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer itself, made to cut nothing, pad nothing and read special tokens in a text as text."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def check_offsets(tokenizer: Tokenizer, place: str) -> None:
+    """Raise ModelError where pieces don't say which characters they stand for: no span could be found again."""
+    encoding = tokenizer.encode(PROBE, add_special_tokens=False)
+    covered = [end - start for start, end in encoding.offsets if 0 <= start < end <= len(PROBE)]
+    if encoding.ids and not covered:
+        remedy = "choose a backbone whose tokenizer.json keeps offsets"
+        raise ModelError(f"its tokenizer gives no offsets: {encoding.offsets}", place=place, remedy=remedy)
 
 
 def specials(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from nertrail.errors import ModelError
 from nertrail.ner.checkpoint import Checkpoint, read_manifest
+from nertrail.ner.devices import providers
 from nertrail.ner.documents import Document, Span
 from nertrail.ner.labels import Floats, LabelSet
 from nertrail.ner.windows import Encoded, Window, WindowSettings, encode, pad_batch, predictions
@@ -75,14 +76,22 @@ class TorchRecognizer(_FromCheckpoint):
 class OnnxRecognizer(_FromCheckpoint):
     """An ONNX file run by onnxruntime, with the settings that lie beside it.
 
+    Args:
+        threads: of this model's session; None: as many as there are cores.
+        device: "cpu", "cuda" or "auto" (CUDA where this onnxruntime has it).
+
     Raises:
-        ModelError: no such file, or onnxruntime cannot load it.
+        ModelError: no such file, onnxruntime cannot load it, or its outputs are not those of the labels beside it.
+        ConfigError: no such device.
     """
 
-    def __init__(self, folder: Path, file: str = "model_int8.onnx", threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, file: str = "model_int8.onnx", threads: int | None = None, device: str = "cpu"
+    ) -> None:
         super().__init__(read_manifest(folder))
-        self._session = _session(folder / file, threads)
+        self._session = _session(folder / file, threads, device)
         self._inputs = {node.name for node in self._session.get_inputs()}
+        _check_outputs(self._session, len(self.labels), folder / file)
 
     def logits(self, windows: Sequence[Window]) -> list[Floats]:
         ids, mask = pad_batch(windows, self.pad_id)
@@ -128,7 +137,7 @@ def entities(recognizer: Recognizer, texts: Sequence[str], batch_pieces: int = B
     return [sorted(found) for found in spans]
 
 
-def _session(path: Path, threads: int | None) -> Any:
+def _session(path: Path, threads: int | None, device: str) -> Any:
     import onnxruntime
 
     if not path.is_file():
@@ -137,7 +146,20 @@ def _session(path: Path, threads: int | None) -> Any:
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
+    chosen = providers(device, onnxruntime.get_available_providers())
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # its errors have no base of their own
         raise ModelError(f"onnxruntime cannot load it: {error}", place=str(path), remedy="convert it again") from error
+
+
+def _check_outputs(session: Any, labels: int, path: Path) -> None:
+    """A model of other labels would run, and name every entity wrongly."""
+    shapes = {node.name: node.shape for node in session.get_outputs()}
+    if "logits" not in shapes:
+        found = f"its outputs are {', '.join(shapes)}, none of them logits"
+        raise ModelError(found, place=str(path), remedy="convert the checkpoint with nertrail")
+    width = shapes["logits"][-1]
+    if isinstance(width, int) and width != labels:
+        found = f"it yields {width} labels, the settings beside it name {labels}"
+        raise ModelError(found, place=str(path), remedy="keep model and nertrail.json of one conversion together")

@@ -6,14 +6,18 @@ A format is one parser: a function that takes a `Source` and yields documents, l
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nertrail.errors import DataError
-from nertrail.ner import conll, jsonspans
+from nertrail.ner import conll, huggingface, jsonspans
 from nertrail.ner.documents import Dataset, Document, Span, data_version
+from nertrail.ner.files import SPLITS, find
+from nertrail.ner.jsonrecords import SPAN_KEYS
+from nertrail.ner.quirks import HARMLESS, KEEP, Findings
 from nertrail.ner.sources import DataSettings, Source, open_source
+from nertrail.ner.splitting import deal
+from nertrail.ner.survey import Documents, survey, survey_leaks, survey_types
 
 __all__ = ["DataSettings", "Dataset", "Document", "Span", "data_version", "read_dataset", "read_documents"]
 
@@ -23,87 +27,126 @@ PARSERS: dict[str, Callable[[Source], Iterator[Document]]] = {
     "conll": conll.parse,
     "jsonl": jsonspans.parse_lines,
     "json": jsonspans.parse_array,
+    "huggingface": huggingface.parse,
 }
-SUFFIXES = {
-    "conll": (".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv", ".txt"),
-    "jsonl": (".jsonl", ".ndjson", ".json"),
-    "json": (".json",),
-}
-# Seen in most files and without any effect on what is learned.
-HARMLESS = frozenset(
-    {
-        "blank_line_with_whitespace",
-        "byte_order_mark",
-        "carriage_returns",
-        "comment_lines",
-        "document_starts",
-        "records_without_annotation",
-    }
-)
-STEMS = {"train": ("train",), "validation": ("dev", "devel", "validation", "valid", "val"), "test": ("test",)}
+CONLL_SUFFIXES = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+Deal = Callable[[Sequence[Document]], Sequence[str]]
+"""The split that each document of a pool goes to."""
 
 
 def read_documents(
-    path: Path, settings: DataSettings | None = None, counts: Counter[str] | None = None
+    path: Path, settings: DataSettings | None = None, findings: Findings | None = None
 ) -> list[Document]:
-    """Read one file.
+    """Read one file, or one dataset saved to disk.
 
     Args:
-        path: the file.
         settings: how to read it; its own `path` and split names play no part here.
-        counts: filled with the quirks that were met, under their bare names.
+        findings: filled with the quirks that were met in it.
 
     Raises:
         DataError: the file is missing, broken or holds no document; names file, line and remedy.
     """
-    quirks = Counter[str]()
-    source = open_source(path, settings or DataSettings(path), quirks)
+    settings = settings or DataSettings(path)
+    findings = Findings(settings.policies) if findings is None else findings
+    source = open_source(path, settings, findings)
     documents = list(PARSERS[_format_of(source)](source))
     if not documents:
         raise DataError("the file holds no annotated text", place=str(path), remedy="check the file and data.format")
-    if quirks["records_without_annotation"] == len(documents):
-        keys = ", ".join(jsonspans.SPAN_KEYS)
+    bare = findings.places.get("records_without_annotation", ())
+    if len(bare) == len(documents) and findings.policy("records_without_annotation") == KEEP:
+        keys = ", ".join(SPAN_KEYS)
         raise DataError("no record is annotated", place=str(path), remedy=f"name the entities by one of {keys}")
-    _report(path, +quirks)
-    if counts is not None:
-        counts.update(+quirks)
     return documents
 
 
-def read_dataset(settings: DataSettings) -> Dataset:
-    """Read the three splits of a folder.
+def parse_splits(
+    files: Mapping[str, Path], settings: DataSettings, findings: Mapping[str, Findings], dealt: Deal | None = None
+) -> dict[str, Documents]:
+    """Read the splits that there are files of, and make of train those that `settings.split` asks for.
+
+    Args:
+        findings: by split, filled with what was met in each; for a file of which splits are made, that of train.
+        dealt: decides which document of train goes to which split; None stratifies by entity type.
+
+    Raises:
+        DataError: a file can't be used.
+    """
+    read = {split: tuple(read_documents(file, settings, findings[split])) for split, file in files.items()}
+    if "train" in read and _wanted(settings, tuple(read)):
+        read |= _made(read["train"], settings, tuple(read), dealt or stratified(settings))
+    read = {split: survey(read[split], findings[split], split) for split in SPLITS if split in read}
+    read = survey_leaks(read, findings)
+    for split, types in (survey_types(read, findings) if "train" in read else {}).items():
+        log.warning("%s: type %s occurs in %s but not in train", settings.path, ", ".join(types), split)
+    return read
+
+
+def read_dataset(settings: DataSettings, dealt: Deal | None = None) -> Dataset:
+    """Read the three splits of a folder; `dealt` as in `parse_splits`.
 
     Raises:
         DataError: a folder, file, line or label is not usable; names the place and the remedy.
     """
-    files = {split: _file_of(split, settings) for split in STEMS}
-    counts, splits = Counter[str](), {}
-    for split, file in files.items():
-        quirks = Counter[str]()
-        splits[split] = tuple(read_documents(file, settings, quirks))
-        counts.update({f"{split}.{quirk}": count for quirk, count in quirks.items()})
-    types = _types(splits, settings, counts)
-    counts.update(_shared_texts(splits))
-    tokenized = all(document.words is not None for document in splits["train"])
+    findings = {split: Findings(settings.policies) for split in SPLITS}
+    splits = parse_splits(find(settings), settings, findings, dealt)
+    for split in findings:
+        _report(settings.path, split, findings[split].counts)
     return Dataset(
-        **splits,
-        types=types,
-        counts=dict(+counts),
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits.get("test", ()),
+        types=_types(splits, settings),
+        counts={f"{split}.{quirk}": count for split in findings for quirk, count in findings[split].counts.items()},
         source=str(settings.path),
-        word_unit="whitespace" if tokenized else "pretokenizer",
+        word_unit="whitespace" if all(document.words is not None for document in splits["train"]) else "pretokenizer",
     )
+
+
+def stratified(settings: DataSettings) -> Deal:
+    """Deals a pool to train and to the splits that there is no file of, each its share of every entity type."""
+    split = settings.split
+    assert split is not None
+    shares = {name: split.share(name) for name in _wanted(settings, tuple(find(settings)))}
+    shares = {"train": 1 - sum(shares.values()), **shares}
+
+    def dealt(documents: Sequence[Document]) -> list[str]:
+        return [list(shares)[part] for part in deal(documents, list(shares.values()), split.seed)]
+
+    return dealt
+
+
+def _wanted(settings: DataSettings, given: Sequence[str]) -> list[str]:
+    """The splits that are to be made of train."""
+    split = settings.split
+    return [name for name in SPLITS[1:] if split is not None and name not in given and split.share(name) > 0]
+
+
+def _made(pool: Documents, settings: DataSettings, given: Sequence[str], dealt: Deal) -> dict[str, Documents]:
+    """Train and the splits that are made of it."""
+    pairs = list(zip(pool, dealt(pool), strict=True))
+    wanted = ("train", *_wanted(settings, given))
+    made = {split: tuple(document for document, name in pairs if name == split) for split in wanted}
+    for split, documents in made.items():
+        if not documents:
+            found = f"{len(pool)} texts leave none for {split}"
+            raise DataError(found, place=str(settings.path), remedy="give more texts, or other shares with data.split")
+    return made
 
 
 def _format_of(source: Source) -> str:
     """Return the format that is set, else that of the suffix; JSON suffixes are used for lines and arrays alike."""
+    if huggingface.is_split(source.path):
+        return "huggingface"
     if source.settings.format != "auto":
         return source.settings.format
     suffix = source.path.suffix.lower()
-    if suffix not in (*SUFFIXES["jsonl"], *SUFFIXES["conll"]) or suffix == ".txt":
-        return _sniffed(source.text)
-    if suffix in SUFFIXES["conll"]:
+    if suffix in CONLL_SUFFIXES:
         return "conll"
-    return "json" if source.text.lstrip().startswith("[") else "jsonl"
+    if suffix in JSON_SUFFIXES:
+        return "json" if source.text.lstrip().startswith("[") else "jsonl"
+    return _sniffed(source.text)
 
 
 def _sniffed(text: str) -> str:
@@ -112,68 +155,17 @@ def _sniffed(text: str) -> str:
     return "jsonl" if head.startswith('{"') else "json" if head.startswith('[{"') else "conll"
 
 
-def _file_of(split: str, settings: DataSettings) -> Path:
-    if not settings.path.is_dir():
-        found = "is a file, not a folder" if settings.path.exists() else "there is no such folder"
-        remedy = "set data.path to a folder with train, dev and test files"
-        raise DataError(found, place=str(settings.path), remedy=remedy)
-    named: str | None = getattr(settings, split)
-    if named is not None:
-        return settings.path / named
-    return _file_by_convention(split, settings)
-
-
-def _file_by_convention(split: str, settings: DataSettings) -> Path:
-    formats = PARSERS if settings.format == "auto" else (settings.format,)
-    suffixes = {suffix for name in formats for suffix in SUFFIXES[name]}
-    files = sorted(settings.path.iterdir())
-    found = [file for file in files if file.stem.lower() in STEMS[split] and file.suffix.lower() in suffixes]
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(file.name for file in found or files[:10])
-    if found:
-        raise DataError(
-            f"several files could be the {split} split: {names}",
-            place=str(settings.path),
-            remedy=f"set data.format, or name one with data.{split}",
-        )
-    raise DataError(
-        f"no file of the {split} split; the folder holds {names or 'nothing'}",
-        place=str(settings.path),
-        remedy=f"name it with data.{split}, or call it {STEMS[split][0]}{SUFFIXES[next(iter(formats))][0]}",
-    )
-
-
-def _types(splits: Mapping[str, Sequence[Document]], settings: DataSettings, counts: Counter[str]) -> tuple[str, ...]:
-    """Return the types that are set, else those of all splits; what train never shows can't be learned and is told."""
+def _types(splits: Mapping[str, Documents], settings: DataSettings) -> tuple[str, ...]:
+    """Return the types that are set, else those of all splits."""
     if settings.types is not None:
         return tuple(sorted(settings.types))
-    found = {
-        split: Counter(span.type for document in documents for span in document.spans)
-        for split, documents in splits.items()
-    }
-    if not found["train"]:
+    if not any(document.spans for document in splits["train"]):
         raise DataError("the train split holds no entity", place=str(settings.path), remedy="check data.train")
-    for split, types in found.items():
-        for type_ in sorted(types.keys() - found["train"].keys()):
-            log.warning("%s: type %s occurs in %s but not in train", settings.path, type_, split)
-            counts[f"{split}.type_not_in_train.{type_}"] = types[type_]
-    return tuple(sorted(set().union(*found.values())))
+    return tuple(sorted({span.type for split in splits.values() for document in split for span in document.spans}))
 
 
-def _shared_texts(splits: Mapping[str, Sequence[Document]]) -> Counter[str]:
-    """Count texts that a later split shares with an earlier one, and repeats inside a split."""
-    counts, seen = Counter[str](), dict[str, set[str]]()
-    for split, documents in splits.items():
-        texts = {document.text for document in documents}
-        counts[f"{split}.repeated_texts"] = len(documents) - len(texts)
-        for earlier, known in seen.items():
-            counts[f"{split}.texts_also_in_{earlier}"] = len(texts & known)
-        seen[split] = texts
-    return counts
-
-
-def _report(path: Path, quirks: Counter[str]) -> None:
-    told = ", ".join(f"{name} {count}" for name, count in sorted(quirks.items()))
-    if quirks:
-        log.log(logging.INFO if quirks.keys() <= HARMLESS else logging.WARNING, "%s: %s", path, told)
+def _report(path: Path, split: str, quirks: Mapping[str, int]) -> None:
+    for level, harmless in ((logging.WARNING, False), (logging.INFO, True)):
+        told = ", ".join(f"{name} {count}" for name, count in sorted(quirks.items()) if (name in HARMLESS) == harmless)
+        if told:
+            log.log(level, "%s, %s: %s (`nertrail data check` shows where)", path, split, told)

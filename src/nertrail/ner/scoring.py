@@ -12,10 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nertrail.errors import DataError
 from nertrail.ner.documents import Span
+
+if TYPE_CHECKING:
+    from nertrail.ner.details import Details
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class Scores:
         per_entity: span scores of every type, absent ones included.
         absent_types: types with neither a gold nor a predicted span.
         confusion: counts of words, gold type → predicted type, with "O" as a type.
+        details: intervals, kinds of mistakes and scores of parts, where they were asked for.
     """
 
     macro_f1: float
@@ -56,17 +60,22 @@ class Scores:
     per_entity: Mapping[str, EntityScore]
     absent_types: tuple[str, ...]
     confusion: Confusion
+    details: Details | None = None
 
     def metrics(self) -> dict[str, float]:
-        return {
+        """The four scores; with details also `<score>_ci_low`, `<score>_ci_high` and `errors_<kind>`."""
+        scores = {
             "macro-f1": self.macro_f1,
             "macro-f1-span": self.macro_f1_span,
             "micro-f1-span": self.micro_f1_span,
             "loss": self.loss,
         }
+        return scores if self.details is None else {**scores, **self.details.metrics()}
 
     def entity_metrics(self) -> dict[str, float]:
         """Return `{entity}_precision`, `_recall`, `_f1` and `_support`, entity names made safe for MLflow.
+
+        With details also `{entity}_f1_ci_low` and `{entity}_f1_ci_high`.
 
         Raises:
             DataError: two types would be recorded under one name.
@@ -74,9 +83,25 @@ class Scores:
         names = safe_names(tuple(self.per_entity))
         return {
             f"{names[type_]}_{field}": float(value)
-            for type_, entity in self.per_entity.items()
-            for field, value in entity._asdict().items()
+            for type_ in self.per_entity
+            for field, value in self._entity_row(type_).items()
         }
+
+    def document(self) -> dict[str, Any]:
+        """Everything as plain data, for a file."""
+        return {
+            **self.metrics(),
+            "per_entity": {type_: self._entity_row(type_) for type_ in self.per_entity},
+            "absent_types": list(self.absent_types),
+            "confusion": self.confusion,
+            **(self.details.document() if self.details is not None else {}),
+        }
+
+    def _entity_row(self, type_: str) -> dict[str, float]:
+        row: dict[str, float] = self.per_entity[type_]._asdict()
+        if self.details is not None:
+            row["f1_ci_low"], row["f1_ci_high"] = self.details.intervals.per_entity[type_]
+        return row
 
 
 def safe_names(types: Sequence[str]) -> dict[str, str]:

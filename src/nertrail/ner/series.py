@@ -13,6 +13,7 @@ from typing import Any
 PERCENTILES = (50, 95, 99)
 # Wall over CPU time from which on a call counts as having waited for a core; 1.0 to 1.05 on a quiet one.
 CONTENTION = 1.2
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,20 @@ def percentile(values: Sequence[float], q: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
+def speedup(baseline: Series, series: Series, seed: int = 0) -> dict[str, float]:
+    """How many times as fast as the baseline: `ratio` of the means, `low` and `high` of its 95 % bootstrap interval.
+
+    The n-th calls of both were made on the same batch, one right after the other, so calls are drawn in pairs.
+    """
+    pairs = list(zip(baseline.raw_ms, series.raw_ms, strict=False))  # time may have run out for one of them
+    rng, ratios = random.Random(seed), list[float]()
+    for _ in range(_RESAMPLES):
+        ours, theirs = zip(*rng.choices(pairs, k=len(pairs)), strict=True)
+        ratios.append(sum(ours) / sum(theirs))
+    before, after = (sum(times) for times in zip(*pairs, strict=True))
+    return {"ratio": before / after, "low": percentile(ratios, 2.5), "high": percentile(ratios, 97.5), "n": len(pairs)}
+
+
 class Timer:
     """A series under way: a call, and the batches it is to be made on.
 
@@ -82,6 +97,16 @@ class Timer:
         """Whether there is a call to be made, and time for it."""
         in_time = self._spent < self._max_seconds
         return len(self._raw_ms) < len(self._batches) and (in_time or not self._raw_ms)
+
+    @property
+    def planned(self) -> int:
+        """Calls that are to be made, where time allows."""
+        return len(self._batches)
+
+    @property
+    def made(self) -> int:
+        """Calls that were timed."""
+        return len(self._raw_ms)
 
     def warm_up(self, calls: int) -> None:
         for batch in islice(cycle(self._batches), calls):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,9 +10,26 @@ from functools import cached_property
 from pathlib import Path
 
 from nertrail.errors import ConfigError, DataError
+from nertrail.ner.quirks import REPAIR, Findings, check_policies
 
-FORMATS = ("auto", "conll", "jsonl", "json")
+FORMATS = ("auto", "conll", "jsonl", "json", "huggingface")
+ENDS = ("exclusive", "inclusive")
 OUTSIDE = "O"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Where str.splitlines would cut, though texts hold them; a carriage return counts where no line feed follows.
+ODD_BREAKS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]|\r(?!$)")
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How splits that the data lacks are made of its train split: their shares of the texts, and the seed."""
+
+    validation: float = 0.1
+    test: float = 0.1
+    seed: int = 42
+
+    def share(self, split: str) -> float:
+        return self.validation if split == "validation" else self.test
 
 
 @dataclass(frozen=True)
@@ -20,13 +37,16 @@ class DataSettings:
     """Where the data lies and how to read it.
 
     Attributes:
-        path: the folder that holds the splits.
-        format: "auto" (by suffix, then content), "conll", "jsonl" or "json".
+        path: the folder that holds the splits, or one file of which they are made.
+        format: "auto" (by suffix, then content), "conll", "jsonl", "json" or "huggingface" (a dataset saved to disk).
         train, validation, test: file names inside `path`; None finds them by convention (train.*, dev.*, test.*).
-        token_column, tag_column: of CoNLL-like data, counted from 0, negative from the end; no tag column given
-            means the last one.
+        token_column, tag_column: of CoNLL-like data, counted from 0, negative from the end; None detects them.
+        ends: whether a span's end is "exclusive" or "inclusive".
+        source_field: key of a record that says where its text is from; dots lead into objects.
         label_map: label as found → type to use, or None to drop its entities.
         types: the types to expect, so that any other label is an error; None takes those of the data.
+        policies: quirk → policy, where it is not the quirk's default.
+        split: how missing splits are made; None makes a missing split an error.
     """
 
     path: Path
@@ -34,26 +54,32 @@ class DataSettings:
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    token_column: int = 0
+    token_column: int | None = None
     tag_column: int | None = None
+    ends: str = "exclusive"
+    source_field: str = "source"
     label_map: Mapping[str, str | None] = field(default_factory=dict)
     types: tuple[str, ...] | None = None
+    policies: Mapping[str, str] = field(default_factory=dict)
+    split: SplitSettings | None = None
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise ConfigError(
-                f"unknown format {self.format!r}", place="data.format", remedy=f"use {', '.join(FORMATS)}"
-            )
+        for name, known in (("format", FORMATS), ("ends", ENDS)):
+            value = getattr(self, name)
+            if value not in known:
+                remedy = f"use {', '.join(known)}"
+                raise ConfigError(f"unknown {name} {value!r}", place=f"data.{name}", remedy=remedy)
+        check_policies(self.policies)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file being read. `counts` is filled while it is parsed."""
+    """One file being read. `findings` is filled while it is parsed."""
 
     path: Path
     text: str
     settings: DataSettings
-    counts: Counter[str]
+    findings: Findings
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield the lines with their numbers, counted from 1.
@@ -70,6 +96,10 @@ class Source:
     def place(self, line: int) -> str:
         return f"{self.path}:{line}"
 
+    def meet(self, quirk: str, line: int, found: str = "", remedy: str = "") -> str:
+        """Note a quirk at a line and return its policy; see `Findings.meet`."""
+        return self.findings.meet(quirk, self.place(line), found, remedy)
+
     def error(self, line: int, problem: str, remedy: str) -> DataError:
         return DataError(problem, place=self.place(line), remedy=remedy)
 
@@ -81,7 +111,7 @@ class Source:
         """
         type_ = self.settings.label_map.get(label, label)
         if type_ is None:
-            self.counts["dropped_by_label_map"] += 1
+            self.findings.dropped_labels += 1
             return None
         if type_ in ("", OUTSIDE):
             raise self.error(line, f"the label {label!r} can't name an entity type", "rename it with data.label_map")
@@ -98,28 +128,52 @@ class Source:
         )
 
 
-def open_source(path: Path, settings: DataSettings, counts: Counter[str]) -> Source:
-    """Read a file as UTF-8, without its byte order mark.
+def open_source(path: Path, settings: DataSettings, findings: Findings) -> Source:
+    """Read a file as UTF-8, without its byte order mark; a folder is a source without text of its own.
 
     Raises:
-        DataError: the file is missing, unreadable or not UTF-8.
+        DataError: the file is missing or unreadable, or holds what the policies refuse.
     """
+    if path.is_dir() and (path / "state.json").is_file():
+        return Source(path, "", settings, findings)
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"can't read the file: {error.strerror}", place=str(path), remedy="check data.path") from error
-    if raw.startswith(b"\xef\xbb\xbf"):
-        counts["byte_order_mark"] += 1
-    if b"\r\n" in raw:
-        counts["carriage_returns"] += 1
-    return Source(path, _decoded(raw, path), settings, counts)
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError("the file is UTF-16", place=str(path), remedy="save it as UTF-8")
+    if raw.startswith(BYTE_ORDER_MARK):
+        findings.meet("byte_order_mark", f"{path}:1")
+        raw = raw.removeprefix(BYTE_ORDER_MARK)
+    source = Source(path, _decoded(raw, path, findings), settings, findings)
+    _meet_line_ends(source)
+    return source
 
 
-def _decoded(raw: bytes, path: Path) -> str:
+def _decoded(raw: bytes, path: Path, findings: Findings) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "\n".join(_line(line, f"{path}:{number}", findings) for number, line in enumerate(raw.split(b"\n"), 1))
+
+
+def _line(raw: bytes, place: str, findings: Findings) -> str:
+    try:
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"byte 0x{raw[error.start]:02x} is not UTF-8", place=f"{path}:{line}", remedy="save the file as UTF-8"
-        ) from error
+        found = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        policy = findings.meet("not_utf8", place, found, "save the file as UTF-8")
+        assert policy == REPAIR
+        # five bytes mean nothing in Windows-1252; they stay the C1 characters they are in Latin-1
+        return "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in raw)
+
+
+def _meet_line_ends(source: Source) -> None:
+    returns, odd = "\r\n" in source.text, ODD_BREAKS.search(source.text) is not None
+    if not (returns or odd):
+        return
+    for number, line in enumerate(source.text.split("\n"), 1):
+        if line.endswith("\r"):
+            source.meet("carriage_returns", number)
+        if odd and ODD_BREAKS.search(line):
+            source.meet("odd_line_breaks", number)

@@ -22,6 +22,7 @@ from nertrail.ner.pieces import Pieces, plain, specials, unknown_id, words_of
 UNITS = ("pretokenizer", "whitespace")
 IGNORED = -100  # the label that torch's cross-entropy leaves out
 NO_CUT = 1 << 20  # a margin wider than any window: the text ends there, nothing is cut
+SHORTEST, LONGEST, STEP = 32, 256, 16  # of windows whose length the texts decide
 NEVER = -1e9  # logit of what a word without pieces is not; finite, so that no arithmetic makes a NaN of it
 
 
@@ -112,6 +113,11 @@ class Encoded:
         """Gold spans that no prediction can hit."""
         return sum(len(document.gold) - len(document.held) for document in self.documents)
 
+    @property
+    def silent_words(self) -> int:
+        """Words that no piece stands for; they are predicted as O."""
+        return int(self._offsets[-1]) - len(self._chosen[0])
+
     @cached_property
     def _offsets(self) -> Ints:
         """Number of the first word of every document, counted over all documents; one more at the end."""
@@ -157,6 +163,20 @@ def encode(
     unknown = unknown_id(tokenizer)
     share = sum(encoding.ids.count(unknown) for encoding in encodings) / max(total, 1)
     return Encoded(tuple(tagged), tuple(windows), share, total, labels, settings)
+
+
+def fitting_length(texts: Sequence[str], tokenizer: Tokenizer) -> int:
+    """Pieces per window that hold 99 of 100 texts whole, special ones included, from 32 to 256 in steps of 16.
+
+    Longer windows than the texts need were no better on short texts, and attention's cost grows with their square; of
+    texts that are longer still, every window holds enough context.
+    """
+    before, after = specials(tokenizer := plain(tokenizer))
+    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+    if not lengths:
+        return SHORTEST
+    needed = int(np.percentile(lengths, 99, method="inverted_cdf")) + len(before) + len(after)
+    return min(max(-(-needed // STEP) * STEP, SHORTEST), LONGEST)
 
 
 def merge(encoded: Encoded, logits: Sequence[Floats]) -> list[Floats]:

@@ -21,7 +21,7 @@ from nertrail.tracking.mlflow_tracker import MLflowBenchmarkTracker
 from nertrail.tracking.names import benchmark_metrics, benchmark_params, benchmark_tags
 
 if TYPE_CHECKING:
-    from nertrail.ner.latency import LatencySettings
+    from nertrail.ner.latency import LatencySettings, Report
     from nertrail.ner.predictor import Recognizer
     from nertrail.stages.conversion import ConversionResult
     from nertrail.stages.sweep import SweepResult
@@ -154,14 +154,14 @@ def run_benchmarking(
             )
             for candidate in candidates
         }
-        progress("benchmark", 0, 1)
+        progress("benchmark", 0, 1)  # loading and warming up take their time, too
         reports = measure(
             {candidate.name: _loader(candidate, config.threads) for candidate in candidates},
             _shuffled(texts, seed),
             config.settings(max_length, seed),
+            lambda done, total: progress("benchmark", done, total),
         )
-        progress("benchmark", 1, 1)
-        results = [_result(c, reports[c.name].to_json(), folder / c.name, runs[c.name].uid) for c in candidates]
+        results = [_result(c, _document(c, candidates, reports), folder / c.name, runs[c.name].uid) for c in candidates]
         for result in results:
             runs[result.name].log(result.record())
     return results
@@ -227,10 +227,28 @@ def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
     return order
 
 
+def _document(candidate: Candidate, among: Sequence[Candidate], reports: Mapping[str, Report]) -> dict[str, Any]:
+    """The benchmark.json document; of an ONNX model with its speed-up over PyTorch, where that was timed beside it."""
+    document = {**reports[candidate.name].to_json(), "backend": candidate.backend}
+    twins = [other.name for other in among if other.backend == "torch" and other.backbone == candidate.backbone]
+    if candidate.backend == "torch" or not twins:
+        return document
+    return {**document, "speedup": {"against": twins[0], **_speedups(reports[twins[0]], reports[candidate.name])}}
+
+
+def _speedups(torch: Report, onnx: Report) -> dict[str, Any]:
+    from nertrail.ner.series import speedup
+
+    kinds = {"batches": (torch.forward, onnx.forward), "e2e": (torch.end_to_end, onnx.end_to_end)}
+    return {
+        kind: {str(size): speedup(before[size], series) for size, series in after.items()}
+        for kind, (before, after) in kinds.items()
+    }
+
+
 def _result(candidate: Candidate, report: dict[str, Any], folder: Path, uid: str) -> BenchmarkResult:
     from nertrail import plots
 
-    report = {**report, "backend": candidate.backend}
     path = write_json(folder / "benchmark.json", report)
     picture = plots.latency(report, folder / "latency.png")
     return BenchmarkResult(

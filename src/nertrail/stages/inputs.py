@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConfigError, DataError
-from nertrail.ner.readers import Dataset, DataSettings, Document, data_version, read_dataset
+from nertrail.ner.quirks import QUIRKS
+from nertrail.ner.readers import Dataset, DataSettings, Document, data_version, read_dataset, stratified
+from nertrail.ner.sources import SplitSettings
+from nertrail.stages.splits import Dealer, SplitPlan
 
 if TYPE_CHECKING:
     import tokenizers
@@ -21,8 +25,13 @@ if TYPE_CHECKING:
     from nertrail.ner.trainer import FitSettings
     from nertrail.ner.windows import Encoded, WindowSettings
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[str, int, int], None]
 """Told of long work: what, how much is done, how much there is."""
+
+UNREADABLE = 0.05
+"""Share of unknown pieces above which a backbone can't read the script; emoji make below 0.01 in tweets."""
 
 Metric = Literal["macro-f1-span", "micro-f1-span", "macro-f1", "loss"]
 
@@ -40,19 +49,44 @@ class SyntheticConfig(Model):
     seed: int = 7
 
 
+class SplitConfig(Model):
+    """Shares of the train texts that a missing split gets; a test share of 0 goes without a test split."""
+
+    validation: float = pydantic.Field(default=0.1, gt=0, lt=1)
+    test: float = pydantic.Field(default=0.1, ge=0, lt=1)
+    seed: int = 42
+
+    @pydantic.model_validator(mode="after")
+    def _leaves_train(self) -> SplitConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing for train")
+        return self
+
+
+# One key per known quirk, so that a wrong name or value is told like that of any other setting.
+_POLICIES: dict[str, Any] = {quirk.name: (Literal[quirk.policies], quirk.default) for quirk in QUIRKS.values()}
+PoliciesConfig: Any = pydantic.create_model(
+    "PoliciesConfig", __base__=Model, __doc__="What is done about each quirk of the data.", **_POLICIES
+)
+
+
 class DataConfig(Model):
-    """Where annotated text comes from: a folder with one file per split, or the generator of résumés."""
+    """Where annotated text comes from: a folder with one file per split, one file, or the generator of résumés."""
 
     path: Path | None = None
     synthetic: SyntheticConfig | None = None
-    format: Literal["auto", "conll", "jsonl", "json"] = "auto"
+    format: Literal["auto", "conll", "jsonl", "json", "huggingface"] = "auto"
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    token_column: int = 0
+    token_column: int | None = None
     tag_column: int | None = None
+    ends: Literal["exclusive", "inclusive"] = "exclusive"
+    source_field: str = "source"
     label_map: Mapping[str, str | None] = {}
     types: tuple[str, ...] | None = None
+    policies: PoliciesConfig = PoliciesConfig()
+    split: SplitConfig | None = None
     show_texts: bool = False
 
     @pydantic.model_validator(mode="after")
@@ -60,6 +94,12 @@ class DataConfig(Model):
         if (self.path is None) == (self.synthetic is None):
             raise ValueError("name exactly one of data.path and data.synthetic")
         return self
+
+    def settings(self) -> DataSettings:
+        """These as the readers take them."""
+        assert self.path is not None
+        values = self.model_dump(exclude={"synthetic", "show_texts", "split"})
+        return DataSettings(**values, split=SplitSettings(**self.split.model_dump()) if self.split else None)
 
 
 class BackboneConfig(Model):
@@ -77,14 +117,17 @@ class BackboneConfig(Model):
 
 
 class WindowConfig(Model):
-    """How texts longer than the model are cut: pieces per window, pieces of overlap."""
+    """How texts longer than the model are cut: pieces per window, pieces of overlap.
 
-    max_length: int = pydantic.Field(default=128, ge=8)
+    With "auto" the train texts' lengths decide on the window, and the overlap is at most a quarter of it.
+    """
+
+    max_length: Annotated[int, pydantic.Field(ge=8)] | Literal["auto"] = 128
     stride: int = pydantic.Field(default=32, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _advances(self) -> WindowConfig:
-        if self.stride >= self.max_length - 2:
+        if self.max_length != "auto" and self.stride >= self.max_length - 2:
             raise ValueError(f"stride {self.stride} must be below max_length - 2 = {self.max_length - 2}")
         return self
 
@@ -152,12 +195,11 @@ class Inputs:
     version: str
     source: str
     show_texts: bool = False
+    plan: SplitPlan | None = None
     _cache: dict[tuple[str, str | None], Prepared] = field(default_factory=dict, compare=False, repr=False)
 
     def prepare(self, config: BackboneConfig) -> Prepared:
         """The data as `config`'s tokenizer sees it; backbones of one source share the work."""
-        from dataclasses import replace
-
         key = (config.source, config.revision)
         if key not in self._cache:
             self._cache[key] = self._encode(config)
@@ -176,28 +218,66 @@ class Inputs:
         )
         if train is None or validation is None:
             raise DataError("has no training or no validation texts", place=self.source, remedy="give both splits")
-        return Prepared(backbone, tokenizer, labels, train, validation, test)
+        prepared = Prepared(backbone, tokenizer, labels, train, validation, test)
+        _warn_of_unknown(prepared, self.source)
+        return prepared
+
+    def data_metrics(self, prepared: Prepared) -> dict[str, float]:
+        """The data's quirks, what a backbone can't read of it, and gold that no prediction can hit, by split."""
+        metrics = {f"quirk_{name.replace('.', '_', 1)}": float(count) for name, count in self.dataset.counts.items()}
+        for split in ("train", "validation", "test"):
+            encoded: Encoded | None = getattr(prepared, split)
+            if encoded is not None:
+                metrics[f"{split}_unk_share"] = encoded.unk_share
+                metrics[f"{split}_words_without_piece"] = float(encoded.silent_words)
+                metrics[f"{split}_spans_not_learnable"] = float(encoded.missed_spans)
+        return metrics
+
+    def keep_splits(self, run_dir: Path) -> None:
+        """Write into a run dir which text is in which split, where the splits were made and not given."""
+        if self.plan is not None:
+            self.plan.write(run_dir)
 
 
-def read_inputs(data: DataConfig, windows: WindowConfig, decoding: str, seed: int) -> Inputs:
+def read_inputs(
+    data: DataConfig,
+    windows: WindowConfig,
+    decoding: str,
+    seed: int,
+    *,
+    backbones: Sequence[BackboneConfig] = (),
+    run_dir: Path | None = None,
+) -> Inputs:
     """Read the data once.
+
+    Args:
+        backbones: whose tokenizers decide on the windows where `windows.max_length` is "auto".
+        run_dir: where splits that were made before are taken from.
 
     Raises:
         DataError: names file, line, what was found and the remedy.
     """
-    from nertrail.ner.windows import WindowSettings
-
-    dataset = _synthetic(data.synthetic) if data.synthetic else read_dataset(_settings(data))
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    dataset, plan = _dataset(data, run_dir)
     return Inputs(
         dataset=dataset,
-        windows=WindowSettings(windows.max_length, windows.stride, dataset.word_unit),
+        windows=_windows(windows, dataset, backbones),
         decoding=decoding,
         seed=seed,
-        version=data_version(splits),
+        version=data_version(dataset.splits),
         source=str(data.path) if data.path else "synthetic résumés",
         show_texts=data.show_texts,
+        plan=plan,
     )
+
+
+def _dataset(data: DataConfig, run_dir: Path | None) -> tuple[Dataset, SplitPlan | None]:
+    if data.synthetic:
+        return _synthetic(data.synthetic), None
+    settings = data.settings()
+    if settings.split is None:
+        return read_dataset(settings), None
+    dealer = Dealer(settings.split, stratified(settings), run_dir)
+    return read_dataset(settings, dealer), dealer.plan
 
 
 def _synthetic(config: SyntheticConfig) -> Dataset:
@@ -206,7 +286,29 @@ def _synthetic(config: SyntheticConfig) -> Dataset:
     return make_dataset(config.train, config.validation, config.test, seed=config.seed)
 
 
-def _settings(data: DataConfig) -> DataSettings:
-    assert data.path is not None
-    values = data.model_dump(exclude={"synthetic", "show_texts"})
-    return DataSettings(**values)
+def _windows(config: WindowConfig, dataset: Dataset, backbones: Sequence[BackboneConfig]) -> WindowSettings:
+    """The windows that are set, or those that the longest-tokenizing backbone needs."""
+    from nertrail.ner.windows import WindowSettings, fitting_length
+
+    if config.max_length != "auto":
+        return WindowSettings(config.max_length, config.stride, dataset.word_unit)
+    if not backbones:
+        remedy = "set it to a number, or run it with an experiment's backbones"
+        raise ConfigError("auto needs a backbone to measure texts with", place="windows.max_length", remedy=remedy)
+    from nertrail.ner.backbone import load_config, load_tokenizer, max_positions
+
+    texts = [document.text for document in dataset.train]
+    made = [backbone.backbone() for backbone in backbones]
+    room = min(max_positions(load_config(backbone)) for backbone in made)
+    length = min(max(fitting_length(texts, load_tokenizer(backbone)) for backbone in made), room)
+    return WindowSettings(length, min(config.stride, length // 4), dataset.word_unit)
+
+
+def _warn_of_unknown(prepared: Prepared, source: str) -> None:
+    shares = {"train": prepared.train.unk_share, "validation": prepared.validation.unk_share}
+    for split, share in shares.items():
+        if share > UNREADABLE:
+            log.warning(
+                "%s: the backbone %s does not know %.0f %% of the pieces of %s ([UNK]): it can't read this script",
+                source, prepared.backbone.source, 100 * share, split,
+            )  # fmt: skip

@@ -35,7 +35,7 @@ class Scored:
 
         logits = run(TorchRecognizer(checkpoint), encoded)
         spans, _ = predictions(encoded, logits, checkpoint.decoding)
-        return cls(encoded, spans, evaluate(encoded, logits, checkpoint.decoding))
+        return cls(encoded, spans, evaluate(encoded, logits, checkpoint.decoding, detailed=True))
 
     def errors(self) -> list[dict[str, Any]]:
         """The texts whose prediction differs from the gold, with what was missed and what was made up."""
@@ -76,7 +76,7 @@ def write_files(
     """Write what the run shows beside its numbers; texts only where they may leave the run dir."""
     from nertrail import plots
 
-    scores = {"validation": _document(validation.scores), "test": _document(test.scores) if test else None}
+    scores = {"validation": validation.scores.document(), "test": test.scores.document() if test else None}
     history = [
         {"epoch": e.number, **e.metrics, "train_loss": e.train_loss, "learning_rate": e.learning_rate}
         for e in fitted.history
@@ -93,15 +93,6 @@ def write_files(
     if show_texts:
         files["errors.jsonl"] = _write_lines(folder / "errors.jsonl", validation.errors())
     return files
-
-
-def _document(scores: Scores) -> dict[str, Any]:
-    return {
-        **scores.metrics(),
-        "per_entity": {name: entity._asdict() for name, entity in scores.per_entity.items()},
-        "absent_types": list(scores.absent_types),
-        "confusion": scores.confusion,
-    }
 
 
 def _write_yaml(path: Path, values: Mapping[str, Any]) -> Path:

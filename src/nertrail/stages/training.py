@@ -70,6 +70,7 @@ class TrainingResult(Model):
     absent_types: tuple[str, ...]
     best_epoch: int
     tokens_per_second: float
+    data_metrics: Mapping[str, float] = {}
     dataset_digest: str
     dataset_source: str
     source_dataset: tuple[str, str] | None = None
@@ -85,7 +86,7 @@ class TrainingResult(Model):
         read = [(self.dataset_source, self.dataset_digest), *filter(None, [self.source_dataset])]
         return RunRecord(
             params=self.params,
-            metrics={**self.metrics, **self.entity_metrics, **test, **speed, **more},
+            metrics={**self.metrics, **self.entity_metrics, **test, **speed, **self.data_metrics, **more},
             tags={"absent_types": ", ".join(self.absent_types)} if self.absent_types else {},
             artifacts=(
                 Artifact(self.checkpoint, "checkpoint", reference=True),
@@ -291,6 +292,7 @@ class _Training:
             absent_types=validation.scores.absent_types,
             best_epoch=fitted.best_epoch,
             tokens_per_second=fitted.tokens_per_second,
+            data_metrics=inputs.data_metrics(data),
             dataset_digest=inputs.version,
             dataset_source=inputs.source,
             source_dataset=(self.old.source, self.old.version) if self.old else None,

@@ -12,16 +12,17 @@ from typing import Any
 
 from nertrail.records import Artifact
 from nertrail.tracking.protocol import Rejected
-from nertrail.tracking.redaction import redact_bytes
+from nertrail.tracking.redaction import is_text, redact_bytes
 
 _LINK_BYTES = 16_000_000  # smaller files are copied: a copy cannot change when the stage writes into its file again
 _TEXT_BYTES = 1_000_000
+_LOG_BYTES = 16_000_000  # what is text is read up to here, 0.13 CPU-seconds a megabyte, so that no secret slips through
 
 
 def store(blobs: Path, artifact: Artifact) -> dict[str, Any]:
     """Keep a file or folder and describe it: {"name", "folder", "files": [{"path", "sha256", "size", "at"?}]}.
 
-    `at` is where a referenced file lies; the others lie in `blobs`.
+    `at` is where a referenced file lies, below the run dir if it is relative; the others lie in `blobs`.
 
     Raises:
         OSError: it cannot be read, or not be written.
@@ -62,12 +63,33 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _entry(blobs: Path, path: Path, relative: str, reference: bool) -> dict[str, Any]:
     if reference:
-        path = path.resolve()
-        return {"path": relative, "sha256": digest(path), "size": path.stat().st_size, "at": str(path)}
-    if path.stat().st_size <= _TEXT_BYTES:
+        return _reference(blobs, path.resolve(), relative)
+    if path.stat().st_size <= (_LOG_BYTES if is_text(path.name) else _TEXT_BYTES):
         content = redact_bytes(path.name, path.read_bytes())
         return {"path": relative, "sha256": _keep_bytes(blobs, content), "size": len(content)}
     return {"path": relative, "sha256": _keep_file(blobs, path), "size": path.stat().st_size}
+
+
+def _reference(blobs: Path, path: Path, relative: str) -> dict[str, Any]:
+    """A big file is kept by a second name, where the file system can: then its folder may go before delivery."""
+    size = path.stat().st_size
+    if size < _LINK_BYTES:
+        return {"path": relative, "sha256": _keep_file(blobs, path), "size": size}
+    draft = _draft(blobs)
+    if not _linked(path, draft):
+        return {"path": relative, "sha256": digest(path), "size": size, "at": _place(blobs, path)}
+    return {"path": relative, "sha256": _keep_draft(blobs, draft), "size": size}
+
+
+def _run_dir(blobs: Path) -> Path:
+    """<run dir>/journal/blobs → <run dir>"""
+    return blobs.resolve().parents[1]
+
+
+def _place(blobs: Path, path: Path) -> str:
+    """Files of the run dir are found again after it was moved, or on another machine."""
+    run_dir = _run_dir(blobs)
+    return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else str(path)
 
 
 def _keep_bytes(blobs: Path, content: bytes) -> str:
@@ -83,6 +105,10 @@ def _keep_file(blobs: Path, path: Path) -> str:
     draft = _draft(blobs)
     if path.stat().st_size < _LINK_BYTES or not _linked(path, draft):
         shutil.copyfile(path, draft)
+    return _keep_draft(blobs, draft)
+
+
+def _keep_draft(blobs: Path, draft: Path) -> str:
     sha = digest(draft)
     _publish(draft, blobs / sha)
     return sha
@@ -116,7 +142,7 @@ def digest(path: Path) -> str:
 
 
 def _verified(blobs: Path, entry: Mapping[str, Any]) -> Path:
-    path = Path(entry["at"]) if "at" in entry else (blobs / entry["sha256"]).resolve()
+    path = _run_dir(blobs) / str(entry["at"]) if "at" in entry else (blobs / entry["sha256"]).resolve()
     if not path.is_file():
         raise Rejected(f"{path} is gone")
     if path.stat().st_size != entry["size"] or digest(path) != entry["sha256"]:

@@ -54,6 +54,7 @@ class Delivery:
         self._place = ""
         self._mark = _Mark(0, 0)
         self._limit = segments.CHUNK_BYTES
+        destination.recall({uid: run.run_id for uid, run in progress.runs.items() if run.run_id})
 
     def drain(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Deliver all that is there.
@@ -229,19 +230,16 @@ class Delivery:
         for key, value in values.items():
             uids = _uids(value)
             ids = self._run_ids(uids) if uids else None
+            self._supersede(uid, kind, key)
             if uids and ids is None:
-                self._park(Parked(uid, kind, key, uids, at_ms))
+                self.progress.parked.append(Parked(uid, kind, key, uids, at_ms))
             else:
                 done[key] = ids if uids else value
         return done
 
-    def _park(self, entry: Parked) -> None:
-        same = [
-            old for old in self.progress.parked if (old.run, old.kind, old.key) == (entry.run, entry.kind, entry.key)
-        ]
-        for old in same:
-            self.progress.parked.remove(old)
-        self.progress.parked.append(entry)
+    def _supersede(self, uid: str, kind: str, key: str) -> None:
+        """Forget a parked value: a later one has come."""
+        self.progress.parked = [old for old in self.progress.parked if (old.run, old.kind, old.key) != (uid, kind, key)]
 
     def _unpark(self) -> None:
         for entry in list(self.progress.parked):
@@ -264,8 +262,9 @@ class Delivery:
             return known.run_id or None
         if time.monotonic() < self._searched.get(uid, 0.0):
             return None
+        found = self.destination.run_id(uid)
         self._searched[uid] = time.monotonic() + _SEARCH_AGAIN_SECONDS
-        return self.destination.run_id(uid)
+        return found
 
     def _close_orphans(self) -> None:
         """Close the runs whose every writer is dead, with the time of their last event."""

@@ -7,10 +7,12 @@ and nothing else of the same batch is.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
+from nertrail.records import RunRef, Value
 from nertrail.tracking.names import safe_name
 from nertrail.tracking.profiles import Profile
 from nertrail.tracking.protocol import Point
@@ -20,6 +22,7 @@ DRIFT_TAG = "nertrail.param_drift."
 _RESERVED_TAGS = 5  # for the tags that delivery itself adds
 _EPOCH_NAMES = ("train_loss", "learning_rate_now")
 _RANKS = {"test_": 0.9, "e2e_": 0.7, "eval_": 0.3}  # the share of a server's names that those with this prefix may fill
+_UNSTORABLE = re.compile("[\\x00\ud800-\udfff]")  # PostgreSQL has no NUL, and half a surrogate pair is no character
 _INTERVALS = (("_low", "_high"), 0.8)
 
 
@@ -39,13 +42,13 @@ class Fitting:
         drift: dict[str, str] = {}
         for raw, value in values.items():
             key = self._name("params", raw, self.profile.key)
-            text = self._text("params", raw, value, self.profile.param_value)
+            cut = self._cut("params", raw, value, self.profile.param_value)
             if key in self.params:
-                drift |= {DRIFT_TAG + key: text} if self.params[key] != text else {}
+                drift |= {DRIFT_TAG + key: cut} if self.params[key] != cut else {}
             elif _is_full(self.params, self.profile.params):
                 self._spill("params", raw, value)
             else:
-                self.params[key] = send[key] = text
+                self.params[key] = send[key] = cut
         return send, drift
 
     def fit_tags(self, values: Mapping[str, str]) -> dict[str, str]:
@@ -58,7 +61,7 @@ class Fitting:
                 self._spill("tags", raw, value)
             else:
                 self.tags.add(key)
-                send[key] = self._text("tags", raw, value, self.profile.tag_value)
+                send[key] = self._cut("tags", raw, value, self.profile.tag_value)
         return send
 
     def fit_points(self, points: Sequence[Point]) -> list[Point]:
@@ -81,7 +84,7 @@ class Fitting:
     def _spill(self, kind: str, key: str, value: str) -> None:
         self.overflow.setdefault(kind, {})[key] = value
 
-    def _text(self, kind: str, key: str, value: str, limit: int) -> str:
+    def _cut(self, kind: str, key: str, value: str, limit: int) -> str:
         if len(value) > limit:
             self._spill(kind, key, value)
         return value[:limit]
@@ -95,6 +98,23 @@ class Fitting:
         name = f"{safe[: limit - 7]}.{mark}"
         self.overflow.setdefault("renamed", {}).setdefault(kind, {})[name] = raw
         return name
+
+
+def texts(values: Mapping[str, Value]) -> dict[str, str]:
+    """The values as MLflow shows them."""
+    return {key: text(value) for key, value in values.items()}
+
+
+def text(value: Value) -> str:
+    """The value as MLflow shows it, without characters that a database cannot hold.
+
+    References are resolved before they come here, but for a backend used alone.
+    """
+    if isinstance(value, RunRef):
+        return value.uid
+    if isinstance(value, tuple):
+        return ",".join(ref.uid for ref in value)
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))
 
 
 def _is_full(held: Sized, limit: int | None, share: float = 1.0) -> bool:

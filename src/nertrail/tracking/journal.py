@@ -2,146 +2,91 @@
 
 <run dir>/journal/<writer>/000001.jnl    one writer per process, held locked while the process lives
 <run dir>/journal/blobs/<sha256>         what was logged as an artifact
+<run dir>/journal/unwritten/<backend>    how many records could not be written
 <run dir>/journal/.state/<destination>/  how far it is delivered, see `state.py`
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from nertrail.records import RunRecord
+from nertrail.errors import TrackingError
+from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking import blobs, events
 from nertrail.tracking.boundary import quietly
-from nertrail.tracking.liveness import identity, lock
-from nertrail.tracking.protocol import Point, RunStart
-from nertrail.tracking.redaction import environment_secrets, redact_record, redact_values
+from nertrail.tracking.protocol import KILLED, PARENT_TAG, Point, RunStart
+from nertrail.tracking.redaction import redact_point, redact_record, redact_start
+from nertrail.tracking.writer import Writer
 
-SEGMENT_BYTES = 4_000_000
 WATCH_SECONDS = 3.0
-
-
-class Writer:
-    """One process's segments. What `append` has returned from survives the process; a barrier survives the machine."""
-
-    def __init__(self, journal: Path) -> None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        self.folder = journal / f"{stamp}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.folder.mkdir(parents=True)
-        self._number, self._size = 0, 0
-        self._first = self._file = self._open_segment()
-        _sync_folder(self.folder)
-        _sync_folder(journal)
-
-    def append(self, event: events.Event, *, barrier: bool = False) -> None:
-        """Write one event, and see it on disk if it is a barrier.
-
-        Raises:
-            OSError: it could not be written; the journal is as it was before.
-        """
-        line = events.encode(event)
-        if self._size + len(line) > SEGMENT_BYTES:
-            self._rotate()
-        self._write(line)
-        if barrier:
-            os.fsync(self._file)
-
-    def close(self) -> None:
-        """Let go of the files and with them of the lock."""
-        for file in {self._file, self._first}:
-            os.close(file)
-
-    def _rotate(self) -> None:
-        """Begin the next segment. The first one stays open: its lock says that this writer lives."""
-        full, self._file = self._file, self._open_segment()
-        os.fsync(full)
-        if full != self._first:
-            os.close(full)
-
-    def _open_segment(self) -> int:
-        path = self.folder / f"{self._number + 1:06d}.jnl"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        self._number, self._size = self._number + 1, 0
-        locked = lock(self._file) if self._number == 1 else True
-        header = {"op": "header", "schema": events.SCHEMA, "writer": self.folder.name, "flock": locked, **identity()}
-        self._write(events.encode(header))
-        os.fsync(self._file)
-        return self._file
-
-    def _write(self, line: bytes) -> None:
-        written = os.write(self._file, line)
-        if written != len(line):  # a full disk: half a line would spoil the ones after it
-            os.ftruncate(self._file, self._size)
-            raise OSError(errno.ENOSPC, "no space left for the journal", str(self.folder))
-        self._size += written
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_log = logging.getLogger(__name__)
 
 
 class JournalBackend:
-    """Writes what a tracker is told to the run dir. Threads may share it; a forked child goes on in its own file."""
+    """Writes what a tracker is told to the run dir. Threads may share it; a forked child goes on in its own file.
+
+    Where the disk is full or the folder cannot be written, records are dropped and counted, and one WARNING is
+    logged; every record tries again.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.journal = run_dir / "journal"
-        self.dropped = 0
         self.watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
-        self._lock = threading.Lock()
-        self._writer: Writer | None = Writer(self.journal)
+        self._writer: Writer | None = None
         self._next_watch = time.monotonic() + WATCH_SECONDS
+        self._begin()
+        with self._lock:
+            self._try(self._current)  # its header is to be on disk before anybody delivers
         _backends.add(self)
 
     def start(self, run: RunStart) -> None:
         """Open a run, or open it again."""
-        tags = redact_values(run.tags, environment_secrets())
-        self._append(events.start_event(RunStart(run.uid, run.name, run.experiment, run.start_ms, tags)), barrier=True)
+        parent = run.tags.get(PARENT_TAG)
+        self._open[run.uid] = parent.uid if isinstance(parent, RunRef) else ""
+        self.interrupted = False
+        self._append(events.start_event(redact_start(run)), barrier=True)
 
     def log(self, uid: str, record: RunRecord, at_ms: int) -> None:
         """Add a record. An artifact that cannot be read is reported and does not take the others with it."""
         record = redact_record(record)
-        kept = [quietly(blobs.store, self.journal / "blobs", artifact) for artifact in record.artifacts]
-        self.dropped += kept.count(None)
-        described = [entry for entry in kept if entry is not None]
+        kept = [quietly(self._keep, artifact) for artifact in record.artifacts]
+        described = [entry for entry in kept if entry]
         self._append(events.log_event(uid, record, described, at_ms), barrier=bool(described))
 
     def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
         """Add values of metrics."""
-        self._append(events.metrics_event(uid, points))
+        self._append(events.metrics_event(uid, [redact_point(point) for point in points]))
 
     def end(self, uid: str, status: str, at_ms: int) -> None:
-        """Close a run."""
+        """Close a run, and before it the runs below it that this process has left open."""
+        self._end_below(uid, at_ms)
+        self.interrupted = status == KILLED
         self._append(events.end_event(uid, status, at_ms), barrier=True)
 
     def close(self) -> None:
         """Let go of the journal; a later event begins a new writer."""
+        self.note_unwritten()
         with self._lock:
             if self._writer is not None:
                 self._writer.close()
             self._writer = None
 
-    def forget(self) -> None:
-        """In a forked child: the parent's lock must die with the parent, so its files are closed here."""
-        self._lock = threading.Lock()
-        self.watchers.clear()
-        if self._writer is not None:
-            self._writer.close()
-        self._writer = None
-
-    def _append(self, event: events.Event, *, barrier: bool = False) -> None:
-        with self._lock:
-            try:
-                if self._writer is None:
-                    self._writer = Writer(self.journal)
-                self._writer.append(event, barrier=barrier)
-            except (OSError, ValueError, TypeError):
-                self.dropped += 1
-                raise
-        if time.monotonic() > self._next_watch:
-            self.watch()
+    def note_unwritten(self) -> int:
+        """Note in the journal how many records could not be written; how many of them could not even be noted."""
+        if self.dropped > self._noted:
+            with self._lock:
+                self._try(self._note)
+        return self.dropped - self._noted
 
     def watch(self) -> None:
         """Look after delivery, as is done every few seconds while events come."""
@@ -150,6 +95,95 @@ class JournalBackend:
             watcher = reference()
             if watcher is not None:
                 watcher()
+
+    def forget(self) -> None:
+        """In a forked child: the parent's lock must die with the parent, so its files are closed here."""
+        self._begin()
+        self.watchers.clear()
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def _begin(self) -> None:
+        """What a process has of its own."""
+        self._lock = threading.RLock()
+        self._open: dict[str, str] = {}  # run → the run above it
+        self._token = uuid.uuid4().hex
+        self.dropped, self._noted = 0, 0
+        self.interrupted = False  # the last runs were ended by a signal: nobody wants to wait for delivery
+        self._failing = False
+
+    def _end_below(self, uid: str, at_ms: int) -> None:
+        self._open.pop(uid, None)
+        for child, parent in list(self._open.items()):
+            if parent == uid:
+                self.end(child, KILLED, at_ms)
+
+    def _append(self, event: events.Event, *, barrier: bool = False) -> None:
+        with self._lock:
+            if not self._try(self._append_one, event, barrier):
+                self.dropped += 1
+        if time.monotonic() > self._next_watch and not self._failing:
+            self.watch()
+
+    def _append_one(self, event: events.Event, barrier: bool) -> None:
+        if self._writer is not None and self._writer.removed:
+            self._leave_removed(event)
+        self._current().append(event, barrier=barrier)
+        self._failing = False
+
+    def _leave_removed(self, event: events.Event) -> None:
+        """A removed journal takes nothing more of the runs that it knew; a run that begins is worth a new one."""
+        if event["op"] != "start":
+            raise FileNotFoundError(errno.ENOENT, "it was removed")
+        assert self._writer is not None
+        self._writer.close()
+        self._writer = None
+
+    def _current(self) -> Writer:
+        if self._writer is None:
+            self._writer = Writer(self.journal)
+        return self._writer
+
+    def _keep(self, artifact: Artifact) -> dict[str, Any]:
+        """The artifact's description; an empty one, counted, where there is no room for it."""
+        try:
+            return blobs.store(self.journal / "blobs", artifact)
+        except OSError as error:
+            self.dropped += 1
+            if error.errno in _NO_ROOM:
+                self._complain(error)
+                return {}
+            raise TrackingError(f"artifact {artifact.name!r} cannot be kept: {error.strerror}") from error
+
+    def _note(self) -> None:
+        if self.journal.is_dir():
+            (self.journal / "unwritten").mkdir(exist_ok=True)
+            (self.journal / "unwritten" / self._token).write_text(str(self.dropped), encoding="utf-8")
+            self._noted = self.dropped
+
+    def _try(self, action: Callable[..., object], *args: object) -> bool:
+        """Whether the file system let it happen. What cannot be encoded is the caller's fault and is raised."""
+        try:
+            action(*args)
+        except OSError as error:
+            self._complain(error)
+            return False
+        except (ValueError, TypeError):
+            self.dropped += 1
+            raise
+        return True
+
+    def _complain(self, error: OSError) -> None:
+        """One WARNING until the journal can be written again."""
+        if not self._failing:
+            self._failing = True
+            _log.warning(
+                "the journal %s cannot be written (%s). The stage goes on; what it records is lost until it can, and "
+                "is counted in tracking.json",
+                self.journal,
+                error.strerror or error,
+            )
 
     def __del__(self) -> None:
         quietly(self.close)
@@ -164,11 +198,3 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib.util
 import logging
 import os
 import subprocess
 import sys
 import time
-import weakref
-from dataclasses import replace
 from pathlib import Path
 
 import nertrail
 from nertrail.tracking.destination import name_destination, resolve, sqlite_path, state_folder
-from nertrail.tracking.liveness import is_locked
+from nertrail.tracking.liveness import holder
 from nertrail.tracking.redaction import without_password
 from nertrail.tracking.state import Health, load_health, save_health
 
 MODES = ("off", "inline", "process")
 _STARTS_PER_MINUTE = 3
+_MINUTE = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -38,31 +39,46 @@ class Launcher:
         self._process: subprocess.Popen[bytes] | None = None
         self._started: list[float] = []
         self._warned = 0
-        name_destination(run_dir, uri)
+        with contextlib.suppress(OSError):  # a folder that cannot be written is reported by the journal
+            name_destination(run_dir, uri)
 
     def look(self) -> None:
-        """Start the uploader if none lives, and warn once per outage."""
-        if mode() == "process" and self._wanted():
+        """Start the uploader if none lives, and warn once per outage. A removed run dir is left alone."""
+        _reap()
+        if not (self.run_dir / "journal").is_dir():
+            return
+        if mode() == "process" and not self.lives() and not self._exhausted():
             self._start()
         self._warn()
 
-    def _wanted(self) -> bool:
-        """Whether an uploader is missing, and was not started too often of late."""
-        if self._process is not None and self._process.poll() is None:
-            return False
-        recent = [moment for moment in self._started if time.monotonic() - moment < 60]
-        return len(recent) < _STARTS_PER_MINUTE and not is_locked(self.folder / "lock")
+    def lives(self) -> bool:
+        """Whether an uploader, ours or another program's, is at work or about to be."""
+        ours = self._process is not None and self._process.poll() is None
+        return ours or holder(self.folder / "lock") is not None
+
+    def _exhausted(self) -> bool:
+        """Whether it was started too often of late: one that cannot live is not worth a third of a core."""
+        self._started = [moment for moment in self._started if time.monotonic() - moment < _MINUTE]
+        return len(self._started) >= _STARTS_PER_MINUTE
 
     def _start(self) -> None:
-        health = load_health(self.folder)
         self._started.append(time.monotonic())
         if not _mlflow_is_there():
-            error = "mlflow is not installed here"
-            save_health(self.folder, Health("unable", error, health.outage or 1, os.getpid()))
+            self._say("unable", "mlflow is not installed here")
             return
-        save_health(self.folder, replace(health, state="starting", error=""))
-        self._process = _spawn(self.run_dir, self.uri, self.linger_s)
-        weakref.finalize(self, _forget, self._process)
+        try:
+            name_destination(self.run_dir, self.uri)
+            self._say("starting", "")
+            self._process = _spawn(self.run_dir, self.uri, self.linger_s)
+        except OSError as error:
+            self._say("unable", f"no process for it could be started: {error.strerror}")
+            return
+        _children.append(self._process)
+
+    def _say(self, state: str, error: str) -> None:
+        outage = load_health(self.folder).outage
+        with contextlib.suppress(OSError):  # a full disk is reported by the journal
+            save_health(self.folder, Health(state, error, outage or int(bool(error)), os.getpid()))
 
     def _warn(self) -> None:
         health = load_health(self.folder)
@@ -108,9 +124,23 @@ def _spawn(run_dir: Path, uri: str, linger_s: float) -> subprocess.Popen[bytes]:
         )
 
 
-def _forget(process: subprocess.Popen[bytes]) -> None:
-    """The uploader outlives us on purpose: subprocess shall not warn that it still runs."""
-    process.returncode = 0 if process.poll() is None else process.returncode
+_children: list[subprocess.Popen[bytes]] = []
+
+
+def _reap() -> None:
+    """Let go of the uploaders that have ended, also of those whose trackers are gone: none stays a zombie."""
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+def _disown() -> None:
+    """At our exit, and in a forked child: they live on without us, and subprocess shall not warn that they do."""
+    for child in _children:
+        child.returncode = 0 if child.returncode is None else child.returncode
+    _children.clear()
+
+
+atexit.register(_disown)
+os.register_at_fork(after_in_child=_disown)
 
 
 def _folder_of(uri: str, run_dir: Path) -> Path:

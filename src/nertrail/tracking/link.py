@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import os
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -13,10 +16,12 @@ from nertrail.tracking.destination import resolve
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.launcher import Launcher, mode
 from nertrail.tracking.receipt import Receipt, is_delivered, receipt_of, write_receipt
-from nertrail.tracking.state import load_progress
+from nertrail.tracking.segments import ends
+from nertrail.tracking.state import UNWILLING, load_health, load_progress
 
 FLUSH_SECONDS = 10.0
 _INTERRUPTED_SECONDS = 1.0
+_GLANCE_SECONDS = 0.05
 _links: weakref.WeakValueDictionary[tuple[Path, str], Link] = weakref.WeakValueDictionary()
 _journals: weakref.WeakValueDictionary[Path, JournalBackend] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
@@ -29,7 +34,7 @@ class Link:
         self.run_dir = run_dir
         self.backend = _journals.get(run_dir) or JournalBackend(run_dir)
         _journals[run_dir] = self.backend
-        self.launcher = Launcher(run_dir, uri, linger_s)
+        self.launcher = Launcher(run_dir, uri, linger_s)  # after the journal's header is on disk
         self._users = 0
         self.backend.watchers.append(weakref.WeakMethod(self.launcher.look))
         atexit.register(_leave, weakref.ref(self))
@@ -51,16 +56,17 @@ class Link:
         return run.run_id or None if run else None
 
     def flush(self, timeout: float | None) -> Receipt:
-        """Wait for delivery and write tracking.json."""
-        from nertrail.tracking.uploader import sync, wait_delivered
-
+        """Wait for delivery of what is written by now, and write tracking.json."""
         if mode() == "inline":
-            return sync(self.run_dir, self.launcher.uri)
-        if mode() == "process":
+            self._deliver()
+        elif mode() == "process":
             self.launcher.look()
-            wait_delivered(self.run_dir, self.launcher.folder, FLUSH_SECONDS if timeout is None else timeout)
+            self._wait(FLUSH_SECONDS if timeout is None else timeout)
             self.launcher.look()
-        return write_receipt(self.run_dir, receipt_of(self.run_dir, self.launcher.folder, self.backend.dropped))
+        receipt = receipt_of(self.run_dir, self.launcher.folder, self.backend.note_unwritten())
+        with contextlib.suppress(OSError):  # a folder that cannot be written is reported by the journal
+            write_receipt(self.run_dir, receipt)
+        return receipt
 
     def close(self) -> None:
         """Let go of the journal with the last tracker that uses it."""
@@ -72,11 +78,38 @@ class Link:
         """At the end of the program: give delivery the time that a direct connection would have taken."""
         if mode() == "off" or is_delivered(self.run_dir, self.launcher.folder):
             return
-        interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-        self.flush(_INTERRUPTED_SECONDS if interrupted else FLUSH_SECONDS)
+        self.flush(_INTERRUPTED_SECONDS if self._is_interrupted() else FLUSH_SECONDS)
+
+    def _is_interrupted(self) -> bool:
+        """Whether somebody wants the program to end now: a run was stopped, or Ctrl-C was not caught."""
+        return self.backend.interrupted or getattr(sys, "last_type", None) is KeyboardInterrupt
+
+    def _deliver(self) -> None:
+        from nertrail.tracking.uploader import sync
+
+        sync(self.run_dir, self.launcher.uri)
+
+    def _wait(self, timeout: float) -> None:
+        """Not for what others write meanwhile, and not for an uploader that cannot live."""
+        marks, folder = ends(self.run_dir / "journal"), self.launcher.folder
+        deadline = time.monotonic() + timeout
+        while not is_delivered(self.run_dir, folder, marks) and time.monotonic() < deadline:
+            if load_health(folder).state in UNWILLING or not self.launcher.lives():
+                return
+            time.sleep(_GLANCE_SECONDS)
 
 
 def _leave(reference: weakref.ref[Link]) -> None:
     link = reference()
     if link is not None and link.run_dir.exists():
-        quietly(link.leave)
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C once more: no traceback for not waiting
+            quietly(link.leave)
+
+
+def _renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held it."""
+    global _opening
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -1,16 +1,19 @@
-"""Whether the process that writes a journal still lives."""
+"""Whether the process that writes a journal still lives, and which process delivers it."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _CLOCK_TICKS_FIELD = 19  # of /proc/PID/stat behind the command: when the process began
+_LEASE_SECONDS = 600.0  # without locks, a process of another host counts as gone when it was silent for so long
 
 
 def identity() -> dict[str, Any]:
@@ -35,15 +38,69 @@ def lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path` for the body; False in the body when somebody else holds it."""
+    """Hold the lock file `path`, signed with who we are, for the body; False in the body when somebody else holds it.
+
+    Where the file system has no locks the signature alone is the lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with path.open("a+", encoding="utf-8") as file:
+        mine = _take(file, path)
+        if mine:
+            _sign(file, json.dumps(identity()))
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+            yield mine
+        finally:
+            if mine:
+                _sign(file, "")
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """The identity of the process that holds the lock file, None where nobody does."""
+    owner = _owner(path)
+    locked = is_locked(path)
+    if locked is None:
+        return owner if owner and _may_live(owner, path) else None
+    return owner if locked else None
+
+
+def renew(path: Path) -> None:
+    """Say that the holder of the lock file still lives: needed only where there are no locks."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _take(file: IO[str], path: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        owner = _owner(path)
+        return not owner or not _may_live(owner, path)
+    return True
+
+
+def _sign(file: IO[str], text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        file.seek(0)
+        file.truncate()
+        file.write(text)
+        file.flush()
+
+
+def _owner(path: Path) -> dict[str, Any]:
+    try:
+        owner: dict[str, Any] = json.loads(_read(str(path)) or "{}")
+    except ValueError:
+        return {}
+    return owner
+
+
+def _may_live(owner: Mapping[str, Any], path: Path) -> bool:
+    """Whether the owner of a lock file may live, judged without locks."""
+    if owner.get("host") == socket.gethostname():
+        return same_process(owner)
+    return time.time() - path.stat().st_mtime < _LEASE_SECONDS
 
 
 def is_locked(path: Path) -> bool | None:

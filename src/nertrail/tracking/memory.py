@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nertrail.records import Artifact, DatasetInput, RunRecord, Value
@@ -26,6 +26,9 @@ class NullBackend:
 
     def run_id(self, uid: str) -> str | None:
         """No run has an id here."""
+
+    def recall(self, run_ids: Mapping[str, str]) -> None:
+        """Nothing."""
 
 
 @dataclass
@@ -94,6 +97,9 @@ class MemoryBackend:
         """The id that this backend gave the run."""
         run = self.runs.get(uid)
         return run.run_id if run else None
+
+    def recall(self, run_ids: Mapping[str, str]) -> None:
+        """Nothing: what it does not remember is not there."""
 
     def _run(self, uid: str) -> MemoryRun:
         if uid not in self.runs:

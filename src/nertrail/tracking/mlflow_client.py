@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from nertrail.tracking.protocol import Rejected, Unreachable
 
-_WAIT_STATUSES = (401, 408, 429)
+UNAUTHORISED = 401
+_WAIT_STATUSES = (UNAUTHORISED, 408, 425, 429)
 _UPLOAD_SECONDS = 120
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+
+
+class Unauthorised(Unreachable):
+    """The server does not know our credentials, any more or yet."""
 
 
 @contextlib.contextmanager
@@ -23,24 +32,77 @@ def translated() -> Iterator[None]:
     except ImportError as error:
         raise Unreachable(f"mlflow cannot be used: {error}") from error
     except Exception as error:
-        kind = Unreachable if _may_work_later(error) else Rejected
-        raise kind(f"{type(error).__name__}: {str(error)[:500]}") from error
+        raise _translation(error) from error
 
 
-def _may_work_later(error: Exception) -> bool:
-    status = _http_status(error)
+@contextlib.contextmanager
+def looking() -> Iterator[None]:
+    """For calls that only read: what is refused there is refused to us, not to a record, and may work later."""
+    try:
+        with translated():
+            yield
+    except Rejected as error:
+        raise Unreachable(f"this does not look like an MLflow server that we may use: {error}") from error
+
+
+def _translation(error: Exception) -> Unreachable | Rejected:
+    problem = f"{type(error).__name__}: {str(error)[:500]}"
+    status, headers = _answer(error)
+    if status == UNAUTHORISED:
+        return Unauthorised(problem)
+    if _may_work_later(error, status):
+        return Unreachable(problem, retry_after=_seconds(headers.get("Retry-After", "")))
+    return Rejected(problem)
+
+
+def _may_work_later(error: Exception, status: int | None) -> bool:
     if status is not None:
         return status in _WAIT_STATUSES or status >= 500
-    return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
+    causes = list(_chain(error))
+    if any(isinstance(cause, (OSError, json.JSONDecodeError)) for cause in causes):
+        return True  # no connection, or an answer that was cut off
+    if any(isinstance(cause, (ValueError, TypeError)) for cause in causes[1:]):
+        return False  # a database driver that cannot take the value: MLflow reports it as its own failure
+    code = getattr(error, "get_http_status_code", lambda: 0)()
+    return code >= 500 or code in _WAIT_STATUSES or type(error).__module__.startswith("sqlalchemy")
 
 
-def _http_status(error: Exception) -> int | None:
-    """The status of an MLflow error or of a failed HTTP request; None for an error without one."""
-    of_mlflow = getattr(error, "get_http_status_code", None)
-    if of_mlflow is not None:
-        return int(of_mlflow())
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return int(status) if status is not None else None
+def _answer(error: Exception) -> tuple[int | None, Mapping[str, str]]:
+    """Status and headers of the HTTP answer behind an error; none where there was no answer.
+
+    Neither MLflow's exceptions nor urllib3's carry the answer, so it is looked for in the frames that raised them.
+    Where those change, the status is that of MLflow's error code and the wish to be left alone is not heard.
+    """
+    for cause in _chain(error):
+        for response in (getattr(cause, "response", None), *_locals_named_response(cause)):
+            status = getattr(response, "status_code", None) or getattr(response, "status", None)
+            if isinstance(status, int) and status >= 400:
+                return status, response.headers
+    return None, {}
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that led to it."""
+    following: BaseException | None = error
+    while following is not None:
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def _locals_named_response(error: BaseException) -> Iterator[Any]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame.f_locals.get("response")
+        trace = trace.tb_next
+
+
+def _seconds(wish: str) -> float | None:
+    """The value of a Retry-After header in seconds: a number, or the date until which to wait."""
+    with contextlib.suppress(ValueError):
+        return max(float(wish), 0.0)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(parsedate_to_datetime(wish).timestamp() - time.time(), 0.0)
+    return None
 
 
 def client_environment() -> dict[str, str]:
@@ -64,3 +126,19 @@ def patience() -> Iterator[None]:
         os.environ.pop(_TIMEOUT)
         if before is not None:
             os.environ[_TIMEOUT] = before
+
+
+@contextlib.contextmanager
+def short_tries() -> Iterator[None]:
+    """MLflow's retries are settings of the process: short ones for the body, the caller's own again behind it."""
+    wanted = client_environment()
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

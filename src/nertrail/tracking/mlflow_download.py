@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from typing import Any
 
 from nertrail.errors import ModelError, TrackingError
 from nertrail.tracking.destination import resolve, sqlite_path
-from nertrail.tracking.mlflow_client import client_environment, patience, translated
+from nertrail.tracking.mlflow_client import patience, short_tries, translated
 
 REMEDY = "name it as runs:/RUN_ID, models:/NAME/VERSION or models:/NAME@ALIAS, and the server with mlflow.tracking_uri"
 MARK = "nertrail.json"  # lies in the root of every checkpoint
@@ -52,7 +51,7 @@ def fetch(source: str, folder: Path, tracking_uri: str | None = None) -> Fetched
         raise ModelError("is no name of a run or a registered model", place=source, remedy=REMEDY)
     if (path := sqlite_path(uri)) is not None and not path.is_file():
         raise ModelError(f"there is no store at {path}", place=source, remedy=REMEDY)
-    with _as_model_error(source, uri), _bounded(), translated():
+    with _as_model_error(source, uri), short_tries(), translated():
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -104,17 +103,3 @@ def _as_model_error(source: str, uri: str) -> Iterator[None]:
         from nertrail.tracking.redaction import without_password
 
         raise ModelError(f"not found at {without_password(uri)}: {error}", place=source, remedy=REMEDY) from error
-
-
-@contextlib.contextmanager
-def _bounded() -> Iterator[None]:
-    """One bounded try: with the client's own settings a server that is away blocks for minutes."""
-    before = {name: os.environ.get(name) for name in client_environment()}
-    os.environ.update(client_environment())
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value

@@ -129,8 +129,9 @@ def benchmark_metrics(doc: Mapping[str, Any]) -> dict[str, float]:
     rates = [batch["throughput_samples_per_sec"] for batch in doc.get("batches", {}).values()]
     if rates:
         metrics["throughput_samples_per_sec"] = max(rates)
-    extra = {name: doc.get(name) for name in ("peak_memory_mb", "model_load_seconds")}
-    return {**metrics, **{name: value for name, value in extra.items() if value is not None}}
+    extra = {name: doc.get(name) for name in ("peak_memory_mb", "model_load_seconds", "first_call_ms")}
+    known = {name: value for name, value in extra.items() if value is not None}
+    return {**metrics, **known, **_speedup_metrics(doc.get("speedup") or {})}
 
 
 def benchmark_tags(doc: Mapping[str, Any]) -> dict[str, Value]:
@@ -138,6 +139,7 @@ def benchmark_tags(doc: Mapping[str, Any]) -> dict[str, Value]:
     hardware = doc.get("hardware") or {}
     named = {**_HARDWARE_TAGS, "onnxruntime": "sw.onnxruntime"}
     tags: dict[str, Value] = {tag: str(hardware[key]) for key, tag in named.items() if hardware.get(key) is not None}
+    tags |= {"contended": str(doc["contended"]).lower()} if "contended" in doc else {}
     return {**tags, "percentiles": "underpowered"} if doc.get("underpowered") else tags
 
 
@@ -186,6 +188,17 @@ def _series_metrics(size: int | str, series: Mapping[str, float]) -> dict[str, f
     }
     keys |= {f"{name}_ms": f"latency_batch_{size}_{name}_ms" for name in STATISTICS}
     return {name: float(series[key]) for key, name in keys.items() if series.get(key) is not None}
+
+
+def _speedup_metrics(speedup: Mapping[str, Any]) -> dict[str, float]:
+    """`speedup_batch_{b}` and its interval, of a benchmark.json document's `speedup`; model alone and end to end."""
+    ends = {"ratio": "", "low": "_low", "high": "_high"}
+    return {
+        f"{scope}speedup_batch_{size}{end}": float(found[key])
+        for scope, kind in (("", "batches"), ("e2e_", "e2e"))
+        for size, found in speedup.get(kind, {}).items()
+        for key, end in ends.items()
+    }
 
 
 def _param(value: Any) -> Value:

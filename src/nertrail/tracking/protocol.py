@@ -1,4 +1,4 @@
-"""What a place that records can do: four verbs, and a fifth for those that give runs an id of their own."""
+"""What a place that records can do: four verbs, and two more for those that give runs an id of their own."""
 
 from __future__ import annotations
 
@@ -64,6 +64,9 @@ class Destination(Backend, Protocol):
 
     def run_id(self, uid: str) -> str | None:
         """The id that this place gave the run, None as long as it does not know the run."""
+
+    def recall(self, run_ids: Mapping[str, str]) -> None:
+        """Be reminded of the ids, by uid, that it gave runs in earlier deliveries."""
 
 
 def now_ms() -> int:

@@ -1,14 +1,15 @@
-"""What became of the records of a run dir: as counts, and run by run."""
+"""What became of the records of a run dir, as counts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nertrail.records import write_json
 from nertrail.tracking import segments
-from nertrail.tracking.state import Progress, RunState, load_health, load_progress
+from nertrail.tracking.state import Parked, Progress, load_health, load_progress
 
 
 @dataclass(frozen=True)
@@ -49,38 +50,31 @@ class Receipt:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class RunRow:
-    """What is known of one run: `events` delivered and `pending`, values `waiting` for another run's id."""
-
-    uid: str
-    name: str
-    stage: str
-    status: str
-    run_id: str
-    events: int
-    pending: int
-    waiting: int
+def is_delivered(run_dir: Path, folder: Path, marks: Mapping[str, int] | None = None) -> bool:
+    """Whether the journal is acknowledged up to the marks, its present ends if none are given, and no value is held
+    back whose target is there. Cheap enough to be asked ten times a second.
+    """
+    progress = load_progress(folder)
+    marks = segments.ends(run_dir / "journal") if marks is None else marks
+    reached = all(progress.offsets.get(name, 0) >= end for name, end in marks.items())
+    return reached and not any(_can_be_sent(entry, progress) for entry in progress.parked)
 
 
-def is_delivered(run_dir: Path, folder: Path) -> bool:
-    """Whether every byte of the journal is acknowledged: cheap enough to be asked ten times a second."""
-    offsets = load_progress(folder).offsets
-    return all(
-        segment.stat().st_size <= offsets.get(f"{writer.name}/{segment.name}", 0)
-        for writer in segments.writers(run_dir / "journal")
-        for segment in segments.segments(writer)
-    )
+def _can_be_sent(entry: Parked, progress: Progress) -> bool:
+    return entry.run in progress.runs and all(uid in progress.runs for uid in entry.uids)
 
 
 def receipt_of(run_dir: Path, folder: Path, unwritten: int = 0) -> Receipt:
-    """The receipt for one destination; `unwritten` are records that could not even be written to the journal."""
-    progress, health = load_progress(folder), load_health(folder)
+    """The receipt for one destination; `unwritten` adds records that are not noted in the journal as unwritten."""
+    progress, health, journal = load_progress(folder), load_health(folder), run_dir / "journal"
     pending = sum(_unread(run_dir, progress).values())
+    unwritten += segments.unwritten(journal)
+    newer = segments.newer(journal) if pending else ""
     dropped = progress.rejected + progress.lost + unwritten
     delivered = max(progress.delivered - progress.rejected, 0)
     reasons = (
         health.error if pending else "",
+        f"{newer} was written by a newer nertrail: deliver it with that one" if newer else "",
         f"{progress.rejected} refused by the server, see {folder / 'rejected.jsonl'}" if progress.rejected else "",
         f"{progress.lost} in damaged parts of the journal" if progress.lost else "",
         f"{unwritten} could not be written" if unwritten else "",
@@ -100,37 +94,6 @@ def write_receipt(run_dir: Path, receipt: Receipt) -> Receipt:
     """Write it to the run dir's tracking.json."""
     write_json(run_dir / "tracking.json", receipt.to_json())
     return receipt
-
-
-def run_rows(run_dir: Path, folder: Path) -> list[RunRow]:
-    """Every run of the journal in the order in which they began, delivered or not."""
-    progress = load_progress(folder)
-    pending: dict[str, int] = {}
-    runs: dict[str, RunState] = {}
-    for writer in segments.writers(run_dir / "journal"):
-        for segment in segments.segments(writer):
-            _count(segment, progress.offsets.get(f"{writer.name}/{segment.name}", 0), pending, runs)
-    runs |= progress.runs
-    waiting = [entry.run for entry in progress.parked]
-    return [
-        RunRow(uid, run.name, run.stage, run.status, run.run_id, run.events, pending.get(uid, 0), waiting.count(uid))
-        for uid, run in runs.items()
-    ]
-
-
-def _count(segment: Path, acknowledged: int, pending: dict[str, int], runs: dict[str, RunState]) -> None:
-    offset = 0
-    while (chunk := segments.read(segment, offset, complete=True)).offset > offset:
-        for event, end in chunk.events:
-            if event["op"] == "start":
-                runs.setdefault(
-                    event["run"], RunState(name=event["name"], stage=event["tags"].get("pipeline.stage", ""))
-                )
-            elif event["op"] == "end" and event["run"] in runs:
-                runs[event["run"]].status = event["status"]
-            if end > acknowledged and event["op"] != "header":
-                pending[event["run"]] = pending.get(event["run"], 0) + 1
-        offset = chunk.offset
 
 
 def _unread(run_dir: Path, progress: Progress) -> dict[str, int]:

@@ -62,11 +62,20 @@ class Run:
         """Add one value per metric at this step."""
         quietly(self._log_metrics, metrics, step)
 
-    def end(self, status: str = FINISHED) -> None:
-        """Close the run; a second call changes nothing."""
+    def log_traceback(self, error: Exception) -> None:
+        """Add the error's traceback as traceback.txt."""
+        quietly(self._log_traceback, error)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed."""
+        return self._ended
+
+    def end(self, status: str = FINISHED, *, at_ms: int | None = None) -> None:
+        """Close the run, now or with the time at which it was over; a second call changes nothing."""
         if not self._ended:
             self._ended = True
-            quietly(self._backend.end, self.uid, status, now_ms())
+            quietly(self._backend.end, self.uid, status, at_ms or now_ms())
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +86,7 @@ class Run:
         if error is None:
             self.end()
         elif isinstance(error, Exception):
-            quietly(self._log_traceback, error)
+            self.log_traceback(error)
             self.end(FAILED)
         else:  # Ctrl-C, SystemExit, a generator given up: somebody stopped it, nothing failed
             self.end(KILLED)

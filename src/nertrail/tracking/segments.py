@@ -16,7 +16,10 @@ CHUNK_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Chunk:
-    """Events of one segment with the offset behind each. `damage` says why nothing behind the last one can be read."""
+    """Events of one segment with the offset behind each. `damage` says why nothing behind the last one can be read.
+
+    A segment of a newer nertrail has neither events nor damage: it waits for a release that can read it.
+    """
 
     events: tuple[tuple[Event, int], ...]
     offset: int
@@ -58,9 +61,11 @@ def read(segment: Path, offset: int, *, complete: bool, limit: int = CHUNK_BYTES
         at_end = file.tell() == os.fstat(file.fileno()).st_size
     found: list[tuple[Event, int]] = []
     for line, end in _lines(content, offset):
-        event, damage = _parse(line)
+        event = _parse(line)
         if event is None:
-            return _damaged(segment, found, offset, damage)
+            return _damaged(segment, found, offset)
+        if _is_newer(event):
+            return Chunk(tuple(found), offset)
         found.append((event, end))
         offset = end
     torn = len(content) > 0 and not content.endswith(b"\n")
@@ -79,30 +84,51 @@ def unread(segment: Path, offset: int) -> int:
     return lines - 1 if offset == 0 and lines else lines  # the header is no record
 
 
+def newer(journal: Path) -> str:
+    """The first segment that a newer nertrail wrote, by "<writer>/<segment>"; empty where there is none."""
+    for writer in writers(journal):
+        for segment in segments(writer):
+            header = _header(segment)
+            if header is not None and _is_newer(header):
+                return f"{writer.name}/{segment.name}"
+    return ""
+
+
+def ends(journal: Path) -> dict[str, int]:
+    """The size of every segment now, by "<writer>/<segment>"."""
+    found = (segment for writer in writers(journal) for segment in segments(writer))
+    return {f"{segment.parent.name}/{segment.name}": segment.stat().st_size for segment in found}
+
+
+def unwritten(journal: Path) -> int:
+    """How many records could not be written, as their writers have noted."""
+    return sum(int(note.read_text(encoding="utf-8") or 0) for note in (journal / "unwritten").glob("*"))
+
+
 def _lines(content: bytes, offset: int) -> Iterator[tuple[bytes, int]]:
     for line in content.split(b"\n")[:-1]:
         offset += len(line) + 1
         yield line, offset
 
 
-def _parse(line: bytes) -> tuple[Event | None, str]:
+def _parse(line: bytes) -> Event | None:
     try:
-        event = decode(line)
+        return decode(line)
     except (BadLine, ValueError):
-        return None, "a line is damaged"
-    if event.get("op") == "header" and event["schema"] > SCHEMA:
-        return None, f"written by a newer nertrail (schema {event['schema']})"
-    return event, ""
+        return None
 
 
-def _damaged(segment: Path, found: list[tuple[Event, int]], offset: int, damage: str) -> Chunk:
+def _is_newer(event: Event) -> bool:
+    return event.get("op") == "header" and int(event["schema"]) > SCHEMA
+
+
+def _damaged(segment: Path, found: list[tuple[Event, int]], offset: int) -> Chunk:
     """Whole lines behind a damaged one make it damage; a damaged last line was torn, which loses nothing known."""
     lost = unread(segment, offset) if offset else unread(segment, 0) + 1
-    return Chunk(tuple(found), segment.stat().st_size, damage if lost > 1 or "newer" in damage else "", lost)
+    return Chunk(tuple(found), segment.stat().st_size, "a line is damaged" if lost > 1 else "", lost)
 
 
 def _header(segment: Path) -> dict[str, Any] | None:
     with segment.open("rb") as file:
         line = file.readline()
-    event, _ = _parse(line) if line.endswith(b"\n") else (None, "")
-    return event
+    return _parse(line) if line.endswith(b"\n") else None

@@ -5,6 +5,7 @@ Losing it loses nothing: delivery begins again from the first event, and every s
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from dataclasses import asdict, dataclass, field
@@ -52,6 +53,9 @@ class Progress:
     lost: int = 0
 
 
+UNWILLING = ("waiting", "unable")  # states of health in which waiting for delivery is no use
+
+
 @dataclass(frozen=True)
 class Health:
     """What the uploader says of itself. `outage` counts the times that the server went away."""
@@ -73,7 +77,7 @@ def load_progress(folder: Path) -> Progress:
 
 def save_progress(folder: Path, progress: Progress) -> None:
     """Replace the kept progress."""
-    write_json(folder / "state.json", asdict(progress))
+    _replace(folder / "state.json", asdict(progress))
 
 
 def load_health(folder: Path) -> Health:
@@ -83,13 +87,20 @@ def load_health(folder: Path) -> Health:
 
 def save_health(folder: Path, health: Health) -> None:
     """Say it, with the time."""
-    write_json(folder / "health.json", {**asdict(health), "at": time.time()})
+    _replace(folder / "health.json", {**asdict(health), "at": time.time()})
 
 
 def add_rejected(folder: Path, entries: list[dict[str, Any]]) -> None:
     """Keep what the server refused, so that a person can look at it."""
     with (folder / "rejected.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(entry, ensure_ascii=False, default=str) + "\n" for entry in entries)
+
+
+def _replace(path: Path, value: Any) -> None:
+    """Only below a run dir that is there: one that was removed shall not come back."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the run dir was removed", str(path.parent))
+    write_json(path, value)
 
 
 def _read(path: Path) -> dict[str, Any]:

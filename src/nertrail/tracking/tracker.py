@@ -126,28 +126,29 @@ class Tracker:
         uid: str | None = None,
         parent: Parent = None,
         backend: Backend | None = None,
+        at_ms: int | None = None,
     ) -> Run:
         """Open a run, or open the run `uid` again, and give its handle, whatever happens."""
         uid = uid or uuid.uuid4().hex
         above = parent if parent is not None else self._parent
         run = self._handle(uid, self._pipeline_uid or _pipeline_uid(above, uid), backend)
-        quietly(self._announce, run, fill_name(name, uid), run_type, tags, above, backend or self._backend)
+        tags = {**self._tags(run, run_type, above), **tags}
+        start = RunStart(uid, fill_name(name, uid), self._experiment, at_ms or now_ms(), tags)
+        quietly((backend or self._backend).start, start)
         if params:
             run.log(RunRecord(params=params))
         return run
 
-    def _announce(
-        self, run: Run, name: str, run_type: str, tags: Mapping[str, Value], parent: Parent, backend: Backend
-    ) -> None:
+    def _tags(self, run: Run, run_type: str, parent: Parent) -> dict[str, Value]:
+        """The tags that every run has."""
         base: dict[str, Value] = {
             UID_TAG: run.uid,
             "pipeline.run_uid": run.pipeline_uid,
             "pipeline.stage": self.stage,
             "mlflow.runType": run_type,
         }
-        if parent is not None:
-            base[PARENT_TAG] = parent.ref if isinstance(parent, Run) else parent
-        backend.start(RunStart(run.uid, name, self._experiment, now_ms(), {**source_tags(), **base, **tags}))
+        above = {} if parent is None else {PARENT_TAG: parent.ref if isinstance(parent, Run) else parent}
+        return {**(quietly(source_tags) or {}), **base, **above}
 
     def _handle(self, uid: str, pipeline_uid: str, backend: Backend | None = None) -> Run:
         run_id_of = self._link.run_id if self._link else None

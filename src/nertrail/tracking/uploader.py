@@ -1,4 +1,4 @@
-"""Delivers a run dir: once, as `nertrail sync` does, or for as long as somebody writes, as a process of its own.
+"""Delivers a run dir for as long as somebody writes, as a process of its own.
 
 The process is `python -m nertrail.tracking.uploader --follow RUN_DIR`. It is started by `launcher.py`, finds the
 tracking URI in MLFLOW_TRACKING_URI, says how it is in journal/.state/<destination>/health.json, and exits when nobody
@@ -11,167 +11,54 @@ import argparse
 import contextlib
 import logging
 import os
-import random
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from nertrail.tracking.delivery import Delivery
-from nertrail.tracking.destination import name_destination, named_destinations, resolve, state_folder
+from nertrail.tracking.carrier import Uploader
+from nertrail.tracking.destination import resolve, state_folder
 from nertrail.tracking.liveness import held
 from nertrail.tracking.mlflow_backend import MlflowBackend
-from nertrail.tracking.mlflow_client import client_environment
-from nertrail.tracking.protocol import Destination, Unreachable
-from nertrail.tracking.receipt import Receipt, RunRow, is_delivered, receipt_of, run_rows, write_receipt
-from nertrail.tracking.redaction import redact
-from nertrail.tracking.state import Health, load_health, load_progress, save_health
+from nertrail.tracking.mlflow_client import short_tries
+from nertrail.tracking.protocol import Destination
+from nertrail.tracking.state import load_health
+from nertrail.tracking.sync import status, sync
 
+__all__ = ["Uploader", "follow", "main", "status", "sync"]
 INTERVAL_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 60.0
 _LOCK_SECONDS = 2.0
-_log = logging.getLogger(__name__)
-
-
-class Breaker:
-    """Says when to try again: at once after a success, after a growing pause when the server was not there."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failures = 0
-        self._until = 0.0
-
-    def is_open(self) -> bool:
-        """Whether it is too early to try again."""
-        return self._clock() < self._until
-
-    def failed(self, retry_after: float | None = None) -> None:
-        """The server was not there."""
-        self._failures += 1
-        pause = min(2.0 ** (self._failures - 1), _LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.2)
-        self._until = self._clock() + max(pause, retry_after or 0.0)
-
-    def worked(self) -> None:
-        """The server was there."""
-        self._failures, self._until = 0, 0.0
-
-
-class Uploader:
-    """Delivers one run dir to one destination. Whoever makes one holds the destination's lock."""
-
-    def __init__(self, run_dir: Path, folder: Path, destination: Destination) -> None:
-        self.run_dir, self.folder = run_dir, folder
-        self._breaker = Breaker()
-        self._outage = load_health(folder).outage
-        self._healthy = True
-        self._delivery = Delivery(run_dir / "journal", destination, folder, load_progress(folder))
-
-    @property
-    def watched(self) -> bool:
-        """Whether some writer lived at the last look."""
-        return bool(self._delivery.living)
-
-    def step(self, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Deliver what is there, unless it is too early to try again. True if all of it is delivered."""
-        if self._breaker.is_open():
-            return False
-        try:
-            self._delivery.drain(stop)
-        except Unreachable as error:
-            self._fail(error)
-            return False
-        self._breaker.worked()
-        self._healthy = True
-        self.say("delivering")
-        return True
-
-    def say(self, state: str, error: str = "") -> None:
-        """Publish how it is, for the writers' WARNING and for `nertrail status`."""
-        save_health(self.folder, Health(state, redact(error), self._outage, os.getpid()))
-
-    def _fail(self, error: Unreachable) -> None:
-        """The first failure after a success is an outage; those after it belong to the same."""
-        self._breaker.failed(error.retry_after)
-        self._outage += self._healthy
-        self._healthy = False
-        _log.warning("cannot deliver: %s", redact(str(error)))
-        self.say("waiting", str(error))
-
-
-def sync(
-    run_dir: str | Path,
-    to: str | None = None,
-    on_progress: Callable[[Receipt], None] | None = None,
-    *,
-    backend: Destination | None = None,
-) -> Receipt:
-    """Deliver what a run dir holds, and say what is delivered. However often it is called, nothing comes twice.
-
-    Args:
-        to: a tracking URI; default every one that the run dir was recorded for, else as for the trackers.
-        on_progress: called with the receipt before and after each destination.
-        backend: deliver to this one instead, under the name `to`.
-    """
-    path = Path(run_dir).absolute()
-    uris = [resolve(to)] if to or backend else named_destinations(path) or [resolve(None)]
-    receipts = [_sync_one(path, uri, backend, on_progress or _silent) for uri in uris]
-    return write_receipt(path, sum(receipts[1:], receipts[0]))
-
-
-def _silent(receipt: Receipt) -> None:
-    """Nobody wants to know."""
-
-
-def _sync_one(run_dir: Path, uri: str, backend: Destination | None, tell: Callable[[Receipt], None]) -> Receipt:
-    folder = state_folder(run_dir, uri)
-    name_destination(run_dir, uri)
-    tell(receipt_of(run_dir, folder))
-    with held(folder / "lock") as mine, _short_tries():
-        if mine:
-            uploader = Uploader(run_dir, folder, backend or MlflowBackend(uri, overflow=folder / "overflow"))
-            if uploader.step():
-                uploader.say("stopped")
-        else:
-            wait_delivered(run_dir, folder, timeout=60.0)
-    receipt = receipt_of(run_dir, folder)
-    tell(receipt)
-    return receipt
-
-
-def status(run_dir: str | Path, to: str | None = None) -> dict[str, list[RunRow]]:
-    """The runs of a run dir by destination. Reads files only; imports no mlflow and asks no server."""
-    path = Path(run_dir).absolute()
-    uris = [resolve(to)] if to else named_destinations(path) or [resolve(None)]
-    return {uri: run_rows(path, state_folder(path, uri)) for uri in uris}
-
-
-def wait_delivered(run_dir: Path, folder: Path, timeout: float) -> bool:
-    """Wait until another process has delivered everything; not while it says that it cannot."""
-    deadline = time.monotonic() + timeout
-    while not (done := is_delivered(run_dir, folder)) and time.monotonic() < deadline:
-        if load_health(folder).state in ("waiting", "unable"):
-            break
-        time.sleep(0.05)
-    return done
 
 
 def follow(run_dir: Path, uri: str, linger_s: float, stop: threading.Event, backend: Destination | None = None) -> None:
-    """Deliver for as long as somebody writes, and a little longer."""
+    """Deliver for as long as somebody writes, and a little longer; not into a run dir that was removed."""
     folder = state_folder(run_dir, uri)
+    if not folder.is_dir():
+        return
     with _eventually_held(folder / "lock") as mine:
         if mine:
             uploader = Uploader(run_dir, folder, backend or MlflowBackend(uri, overflow=folder / "overflow"))
-            uploader.say("starting")
-            _follow(uploader, linger_s, stop)
-            if folder.exists():
+            with _unless_removed(folder):
+                uploader.say("starting")
+                _follow(uploader, linger_s, stop)
                 uploader.say("stopped", load_health(folder).error)
+
+
+@contextlib.contextmanager
+def _unless_removed(folder: Path) -> Iterator[None]:
+    """The body meets files that are not there once somebody removes the run dir: then nothing is left to do."""
+    try:
+        yield
+    except FileNotFoundError:
+        if folder.is_dir():
+            raise
 
 
 def _follow(uploader: Uploader, linger_s: float, stop: threading.Event) -> None:
     last_watched = time.monotonic()
-    while not stop.is_set() and uploader.folder.exists():
+    while not stop.is_set() and uploader.folder.is_dir():
         done = uploader.step(stop.is_set)
         if uploader.watched:
             last_watched = time.monotonic()
@@ -192,22 +79,6 @@ def _eventually_held(lock: Path) -> Iterator[bool]:
         time.sleep(0.05)
 
 
-@contextlib.contextmanager
-def _short_tries() -> Iterator[None]:
-    """MLflow's retries are settings of the process: short ones for the body, the caller's own again behind it."""
-    wanted = client_environment()
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 def main(argv: list[str] | None = None) -> int:
     """The uploader process."""
     parser = argparse.ArgumentParser(prog="nertrail.tracking.uploader")
@@ -220,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     os.nice(10)
-    with _short_tries():
+    with short_tries():
         follow(arguments.follow, resolve(None), arguments.linger, stop)
     return 0
 

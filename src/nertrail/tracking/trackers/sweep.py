@@ -55,8 +55,12 @@ class MLflowSweepTracker(Tracker):
         uid: str | None = None,
         parent: Parent = None,
         run_name: str | None = None,
+        at_ms: int | None = None,
     ) -> Run:
-        """Open a trial's run below the sweep run, or below the tracker's parent where this process opened no sweep."""
+        """Open a trial's run below the sweep run, or below the tracker's parent where this process opened no sweep.
+
+        `at_ms` is when it began, in milliseconds, if that was not just now.
+        """
         tags: dict[str, Value] = {"azureml.trial": "true", "trial_number": number}
         return self._start(
             run_name or f"trial_{number}",
@@ -66,6 +70,7 @@ class MLflowSweepTracker(Tracker):
             uid=uid,
             parent=parent if parent is not None else self.run,
             backend=self._trials(),
+            at_ms=at_ms,
         )
 
     def start_fold_run(

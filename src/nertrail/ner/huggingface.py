@@ -1,0 +1,96 @@
+"""Hugging Face datasets saved to disk: Arrow files read with pyarrow, without the library that wrote them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nertrail.errors import DataError
+from nertrail.ner import conll
+from nertrail.ner.documents import Document
+from nertrail.ner.jsonspans import document
+from nertrail.ner.sources import Source
+
+STATE, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
+SAVE_AGAIN = "save it again with Dataset.save_to_disk"
+Decode = Callable[[Any], Any]
+
+
+def is_split(folder: Path) -> bool:
+    """Whether a folder is one dataset saved to disk."""
+    return (folder / STATE).is_file()
+
+
+def parse(source: Source) -> Iterator[Document]:
+    """Yield the rows as documents; a place is the row's number, from 1."""
+    begins = conll.Begins()
+    decode = _struct(_json(source.path / INFO).get("features") or {})
+    for number, row in enumerate(_rows(source.path), 1):
+        yield from document(decode(row), number, begins, source)
+    begins.report(source)
+
+
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow
+
+    state = _json(folder / STATE)
+    if state.get("_indices_data_files"):
+        raise DataError("the dataset is an unflattened selection of rows", place=str(folder), remedy=SAVE_AGAIN)
+    for file in state.get("_data_files") or ():
+        path = folder / str(file["filename"])
+        try:
+            with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_stream(mapped) as batches:
+                for batch in batches:
+                    yield from batch.to_pylist()
+        except (OSError, pyarrow.ArrowInvalid) as error:
+            raise DataError(f"can't read the Arrow file: {error}", place=str(path), remedy=SAVE_AGAIN) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"can't be read: {error}", place=str(path), remedy=SAVE_AGAIN) from error
+    return found
+
+
+def _decoder(feature: Any) -> Decode:
+    """What turns a stored value into a plain one: class labels into names, a struct of lists into a list of objects."""
+    if isinstance(feature, list):
+        return _each(_decoder(feature[0]))
+    if not isinstance(feature, dict):
+        return lambda value: value
+    if feature.get("_type") == "ClassLabel":
+        return _named(feature["names"])
+    if feature.get("_type") in ("Sequence", "List", "LargeList"):
+        inner = feature["feature"]
+        is_struct = isinstance(inner, dict) and "_type" not in inner
+        return _transposed(_decoder(inner)) if is_struct else _each(_decoder(inner))
+    return (lambda value: value) if "_type" in feature else _struct(feature)
+
+
+def _named(names: list[str]) -> Decode:
+    return lambda value: names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+
+
+def _each(decode: Decode) -> Decode:
+    return lambda values: None if values is None else [decode(value) for value in values]
+
+
+def _struct(features: Mapping[str, Any]) -> Decode:
+    decoders = {name: _decoder(feature) for name, feature in features.items()}
+    same: Decode = lambda value: value  # noqa: E731
+    return lambda row: row if row is None else {name: decoders.get(name, same)(value) for name, value in row.items()}
+
+
+def _transposed(decode: Decode) -> Decode:
+    """A sequence of objects is stored as such, or as one object of lists."""
+
+    def rows(value: Any) -> Any:
+        if isinstance(value, dict):
+            value = [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+        return None if value is None else [decode(row) for row in value]
+
+    return rows

@@ -1,0 +1,86 @@
+"""Raw texts from a file or a pipe, one at a time: lines, JSON Lines, or the whole of it as one text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import IO, Any
+
+from nertrail.errors import DataError
+
+_JSONL_SUFFIXES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to be labelled; `id` is the record's own, else its number in the file, from 1. `meta` goes along."""
+
+    id: str | int
+    text: str
+    meta: Mapping[str, Any] | None = None
+
+
+def read_texts(stream: IO[bytes], place: str, kind: str = "auto") -> Iterator[Text]:
+    """The texts of a stream, read as they are needed.
+
+    Args:
+        place: the file's name, for messages.
+        kind: "lines" (every line is a text, an empty one too), "jsonl" (objects with a "text"), "text" (all of it is
+            one text), or "auto": by the name's suffix, else lines.
+
+    Raises:
+        DataError: names file and line: not UTF-8, broken JSON, no text.
+    """
+    if kind == "auto":
+        kind = "jsonl" if PurePath(place).suffix.lower() in _JSONL_SUFFIXES else "lines"
+    return KINDS[kind](stream, place)
+
+
+def _lines(stream: IO[bytes], place: str) -> Iterator[Text]:
+    for number, line in enumerate(stream, start=1):
+        yield Text(number, _decoded(line, place, number).removesuffix("\n").removesuffix("\r"))
+
+
+def _whole(stream: IO[bytes], place: str) -> Iterator[Text]:
+    yield Text(1, "".join(_decoded(line, place, number) for number, line in enumerate(stream, start=1)))
+
+
+def _records(stream: IO[bytes], place: str) -> Iterator[Text]:
+    for number, line in enumerate(stream, start=1):
+        content = _decoded(line, place, number)
+        if content.strip():
+            yield _record(content, f"{place}:{number}", number)
+
+
+def _record(line: str, place: str, number: int) -> Text:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        remedy = "write one JSON object per line, or use --input lines"
+        raise DataError(f"broken JSON: {error}", place=place, remedy=remedy) from None
+    except RecursionError:
+        raise DataError("JSON nested too deeply", place=place, remedy="write flat records") from None
+    text = record.get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        found = f"keys {', '.join(map(str, record)) or 'none'}" if isinstance(record, dict) else type(record).__name__
+        raise DataError(f'no "text" with a string in it ({found})', place=place, remedy='write {"text": "..."}')
+    meta, own = record.get("meta"), record.get("id")
+    return Text(own if isinstance(own, str | int) else number, text, meta if isinstance(meta, dict) else None)
+
+
+def _decoded(line: bytes, place: str, number: int) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        found = f"is not UTF-8: byte 0x{line[error.start]:02x} at {error.start + 1}"
+        remedy = "convert it first, for example with iconv -f latin1 -t utf-8"
+        raise DataError(found, place=f"{place}:{number}", remedy=remedy) from None
+
+
+KINDS: Mapping[str, Callable[[IO[bytes], str], Iterator[Text]]] = {
+    "lines": _lines,
+    "jsonl": _records,
+    "text": _whole,
+}

@@ -1,0 +1,51 @@
+"""The public predictor: entities of raw text, with a model from a folder, an MLflow run or a model registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from nertrail.ner.entities import Entity
+from nertrail.ner.serving import FolderPredictor
+
+__all__ = ["Entity", "Predictor"]
+
+_URIS = ("runs:/", "models:/")
+
+
+class Predictor(FolderPredictor):
+    """A served model, loaded once and asked often.
+
+    A local folder needs onnxruntime and tokenizers only. Example: `Predictor.load("runs/quickstart").predict([text])`.
+    """
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        threads: int | None = None,
+        device: str = "cpu",
+        tracking_uri: str | None = None,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            source: the folder of a converted model, or the run dir of a pipeline; `runs:/<run id>` of a conversion;
+                `models:/<name>@<alias>` or `models:/<name>/<version>` of a registry.
+            threads: threads of the model; None: as many as there are cores.
+            device: "cpu", "cuda" or "auto". CUDA is untested.
+            tracking_uri: the server of a `runs:/` or `models:/` source; None: as for the trackers.
+
+        Raises:
+            ModelError: there is no such model, or its folder is incomplete, broken or of something else.
+        """
+        return cls(_folder(str(source), tracking_uri), threads=threads, device=device)
+
+
+def _folder(source: str, tracking_uri: str | None) -> Path:
+    if not source.startswith(_URIS):
+        return Path(source)
+    from nertrail.tracking.registry import fetch
+
+    return fetch(source, tracking_uri)

@@ -1,0 +1,230 @@
+"""One try at one ONNX target: made, gated against PyTorch, and completed with what serves it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nertrail.errors import ConversionError
+from nertrail.records import write_json
+from nertrail.stages.conversion_log import ConversionLog
+from nertrail.stages.model_card import write_card
+
+if TYPE_CHECKING:
+    from nertrail.ner.checkpoint import Checkpoint
+    from nertrail.ner.judging import Judged
+    from nertrail.ner.predictor import Recognizer
+    from nertrail.ner.windows import Encoded
+    from nertrail.stages.conversion import ConversionConfig, Target
+    from nertrail.stages.inputs import Inputs
+
+FILES: Mapping[Target, str] = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
+_SAMPLE_TEXTS = 200  # enough to rank products by the error they cause
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Annotated texts that a converted model is judged by; `version` names the data they are of."""
+
+    validation: Encoded | None = None
+    test: Encoded | None = None
+    version: str | None = None
+
+    @classmethod
+    def of(cls, inputs: Inputs, checkpoint: Path) -> Texts:
+        """Validation and test texts as the checkpoint's own tokenizer and labels see them, in its windows."""
+        from nertrail.stages.scored import encoded_for
+
+        splits = (inputs.dataset.validation, inputs.dataset.test)
+        validation, test = (encoded_for(checkpoint, split) if split else None for split in splits)
+        return cls(validation, test, inputs.version)
+
+
+class Attempt:
+    """What was made and measured until it ended, well or not. `numbers` are fields of a ConversionResult."""
+
+    def __init__(
+        self, config: ConversionConfig, checkpoint: Checkpoint, target: Target, folder: Path, texts: Texts
+    ) -> None:
+        self.config, self.checkpoint, self.target, self.texts = config, checkpoint, target, texts
+        self.folder = folder / target
+        self.log = ConversionLog(folder / f"{target}.log.txt")
+        self.numbers: dict[str, Any] = {}
+        self._began = time.perf_counter()
+        self._reference: Judged | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    @property
+    def _model(self) -> Path:
+        return self.folder / FILES[self.target]
+
+    def run(self) -> Exception | None:
+        """Make the model, run it, compare it. Returns what it failed with; then no model is left."""
+        try:
+            self._make()
+            self._complete()
+        except Exception as failure:  # noqa: BLE001 - told in the run's numbers first, then raised by convert_model
+            self.log.traceback()
+            self.log(f"FAILED: {failure}")
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return failure
+        except BaseException:  # stopped: what was not judged must not look like a model that passed
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        self.log("passed")
+        return None
+
+    def _make(self) -> None:
+        from nertrail.ner.onnx import export_fp32
+
+        shutil.rmtree(self.folder, ignore_errors=True)
+        config, log = self.config, self.log
+        if self.target == "onnx_fp32":
+            export_fp32(self.checkpoint, self.folder, config.opset, log, config.exporter)
+            self._measure()
+            self._need_close_logits()
+            self._need_f1(self._shortfall())
+            return
+        with tempfile.TemporaryDirectory(dir=self.folder.parent) as draft:
+            self._quantize(export_fp32(self.checkpoint, Path(draft), config.opset, log, config.exporter))
+
+    def _quantize(self, fp32: Path) -> None:
+        """int8 with nothing, then with more and more products left in fp32, until F1 is kept."""
+        from nertrail.ner.onnx import quantize_int8
+
+        shortfall = None
+        for exclude in self._exclusions(fp32):
+            quantize_int8(fp32, self.folder, self.log, exclude, self.config.quantization())
+            self.numbers["fp32_matmuls"] = tuple(exclude)
+            if (shortfall := self._shortfall()) is None:
+                break
+            self.log(f"gate: {shortfall}")
+        self._measure()
+        self._need_f1(shortfall)
+
+    def _exclusions(self, fp32: Path) -> Iterator[Sequence[str]]:
+        """Which products to leave in fp32, fewest first; they are ranked only if the first try was not enough."""
+        from nertrail.ner.onnx import narrowing_matmuls
+        from nertrail.ner.sensitivity import rank_by_error
+
+        yield ()
+        candidates = narrowing_matmuls(fp32)
+        most = min(self.config.fp32_matmuls, len(candidates))
+        if most:
+            self.log(f"ranking {len(candidates)} products by the logit error that their rounding adds")
+            ranked = rank_by_error(fp32, candidates, self._sample(), self.log, self.config.quantization())
+            for count in _doubled(most):
+                yield ranked[:count]
+
+    def _sample(self) -> Encoded:
+        from nertrail.ner.windows import encode
+
+        assert self.texts.validation is not None  # without texts the first try is never short of anything
+        documents = [tagged.document for tagged in self.texts.validation.documents[:_SAMPLE_TEXTS]]
+        return encode(documents, self.checkpoint.tokenizer(), self.checkpoint.labels, self.checkpoint.windows)
+
+    def _measure(self) -> None:
+        from nertrail.ner.onnx import opset_of, parity, weight_bytes
+
+        found = parity(self.checkpoint, self._model, log=self.log)
+        self.numbers.update(
+            opset=opset_of(self._model),
+            onnx_bytes=weight_bytes(self._model),
+            max_abs_diff=found.max_abs_diff,
+            argmax_agreement=found.argmax_agreement,
+            smoke_test_passed=math.isfinite(found.max_abs_diff),
+        )
+
+    def _need_close_logits(self) -> None:
+        diff, allowed = self.numbers["max_abs_diff"], self.config.max_abs_diff
+        if not math.isfinite(diff):
+            raise ConversionError("the smoke test gave logits that are not finite")
+        if diff > allowed:
+            raise ConversionError(f"logits differ from PyTorch by {diff:.3g}, more than max_abs_diff {allowed}")
+
+    def _need_f1(self, shortfall: str | None) -> None:
+        if shortfall is not None:
+            left = len(self.numbers.get("fp32_matmuls", ()))
+            tried = f", even with {left} products left in fp32" if left else ""
+            raise ConversionError(f"{shortfall}{tried}")
+
+    def _shortfall(self) -> str | None:
+        """Why the model does not keep enough entity F1 on validation; None if it does, or if there are no texts."""
+        from nertrail.ner.judging import compare, judge
+        from nertrail.ner.predictor import TorchRecognizer
+
+        if self.texts.validation is None:
+            self.log("no validation texts at hand: entity F1 was not compared")
+            return None
+        documents = [tagged.document for tagged in self.texts.validation.documents]
+        if self._reference is None:
+            self._reference = judge(TorchRecognizer(self.checkpoint), documents)
+        self._found = judge(self._recognizer(), documents)
+        found = compare(self._reference, self._found)
+        self.log(f"on {len(documents)} validation texts: {found}")
+        self.numbers.update(
+            f1=found.after,
+            f1_drop=found.before - found.after,
+            f1_drop_low=found.drop.low,
+            f1_drop_high=found.drop.high,
+            changed_texts=found.changed,
+        )
+        if found.after >= self.config.min_f1_share * found.before:
+            return None
+        wanted = f"{self.config.min_f1_share * 100:g} % of PyTorch's {found.before:.4f}"
+        return f"micro-f1-span {found.after:.4f} is below {wanted}"
+
+    def _recognizer(self) -> Recognizer:
+        from nertrail.ner.predictor import OnnxRecognizer
+
+        return OnnxRecognizer(self.folder, FILES[self.target])
+
+    def _complete(self) -> None:
+        """Put thresholds, scores on the test split and the model card beside the model."""
+        self._choose_thresholds()
+        if self.texts.test is not None:
+            self._score_test(self.texts.test)
+        write_card(self.folder, self.checkpoint, self.target, self.numbers, self.texts.version)
+
+    def _choose_thresholds(self) -> None:
+        from nertrail.ner.checkpoint import write_settings
+        from nertrail.ner.thresholds import choose_thresholds
+
+        if self.texts.validation is None:
+            return
+        thresholds = choose_thresholds(self._found, self.checkpoint.labels.types)
+        write_settings(replace(self.checkpoint, path=self.folder, thresholds=thresholds))
+        self.numbers["thresholds"] = thresholds
+        self.log(f"thresholds that raise F1 on validation: {thresholds or 'none'}")
+
+    def _score_test(self, test: Encoded) -> None:
+        """Counts per text, so that two models can be compared on the same texts later. They hold no text."""
+        from nertrail.ner.judging import judge
+
+        found = judge(self._recognizer(), [tagged.document for tagged in test.documents])
+        interval = found.interval
+        self.numbers.update(test_f1=found.f1, test_f1_low=interval.low, test_f1_high=interval.high)
+        self.log(f"micro-f1-span on test: {found.f1:.4f}, 95 % {interval.low:.4f} to {interval.high:.4f}")
+        content = {
+            "schema": 1,
+            "data_version": self.texts.version,
+            "split": "test",
+            "micro_f1_span": found.f1,
+            "interval": list(interval),
+            "counts": {"columns": ["right", "gold", "found"], "texts": found.counts.tolist()},
+        }
+        write_json(self.folder / "scores.json", content)
+
+
+def _doubled(most: int) -> list[int]:
+    """1, 2, 4, ... and `most`."""
+    return sorted({min(2**power, most) for power in range(most.bit_length() + 1)})

@@ -1,0 +1,35 @@
+"""The code of a registered model: MLflow runs this file, copied into the model, instead of unpickling anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from nertrail.ner.serving import FolderPredictor
+
+
+class EntityModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Entities of each text of the column `text`; params: min_score, use_thresholds."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the model that lies among the artifacts."""
+        self._predictor = FolderPredictor(Path(context.artifacts["model"]))
+
+    def predict(self, _context: Any, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
+        """One mapping per text: `entities`, a list of mappings with start, end, label, score and text."""
+        texts = [str(text) for text in model_input["text"]]
+        found = self._predictor.predict(texts, **(params or {}))
+        return [
+            {"entities": [_row(text, entity) for entity in entities]}
+            for text, entities in zip(texts, found, strict=True)
+        ]
+
+
+def _row(text: str, entity: Any) -> dict[str, Any]:
+    return {**entity._asdict(), "text": text[entity.start : entity.end]}
+
+
+mlflow.models.set_model(EntityModel())

@@ -1,0 +1,98 @@
+"""What became of the records of a run dir, run by run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nertrail.tracking import segments
+from nertrail.tracking.events import Event
+from nertrail.tracking.protocol import RUNNING
+from nertrail.tracking.state import load_progress
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """What is known of one run, in records: `written`, of these `delivered`, `pending` and `refused` by the server.
+
+    `waiting` counts values that wait for another run's id.
+    """
+
+    uid: str
+    name: str
+    stage: str
+    status: str
+    run_id: str
+    written: int
+    delivered: int
+    pending: int
+    refused: int
+    waiting: int
+
+
+@dataclass
+class _Told:
+    """What the journal tells of a run."""
+
+    name: str = ""
+    stage: str = ""
+    status: str = RUNNING
+    written: int = 0
+    acknowledged: int = 0
+
+    def take(self, event: Event, acknowledged: bool) -> None:
+        self.written += 1
+        self.acknowledged += acknowledged
+        if event["op"] == "start":
+            self.name, self.stage, self.status = event["name"], event["tags"].get("pipeline.stage", ""), RUNNING
+        elif event["op"] == "end":
+            self.status = event["status"]
+
+
+def run_rows(run_dir: Path, folder: Path) -> list[RunRow]:
+    """Every run of the journal in the order in which they began, delivered or not."""
+    progress, refused = load_progress(folder), _refused(folder)
+    waiting = Counter(entry.run for entry in progress.parked)
+    rows = []
+    for uid, told in _told(run_dir / "journal", progress.offsets).items():
+        known = progress.runs.get(uid)
+        pending = told.written - told.acknowledged
+        status = told.status if pending or known is None else known.status  # the server may know it as KILLED
+        counts = (told.written, told.acknowledged - refused[uid], pending, refused[uid], waiting[uid])
+        rows.append(RunRow(uid, told.name, told.stage, status, known.run_id if known else "", *counts))
+    return rows
+
+
+def journal_events(journal: Path) -> Iterator[tuple[Event, str, int]]:
+    """Every event, with "<writer>/<segment>" and the offset behind it there."""
+    for writer in segments.writers(journal):
+        for segment in segments.segments(writer):
+            offset = 0
+            while (chunk := segments.read(segment, offset, complete=True)).offset > offset:
+                found = (pair for pair in chunk.events if pair[0]["op"] != "header")
+                yield from ((event, f"{writer.name}/{segment.name}", end) for event, end in found)
+                offset = chunk.offset
+
+
+def _told(journal: Path, offsets: dict[str, int]) -> dict[str, _Told]:
+    runs: dict[str, _Told] = {}
+    for event, name, end in journal_events(journal):
+        runs.setdefault(event["run"], _Told()).take(event, end <= offsets.get(name, 0))
+    return runs
+
+
+def _refused(folder: Path) -> Counter[str]:
+    """How many records of each run the server has refused."""
+    path = folder / "rejected.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return Counter(_run_of(line) for line in lines)
+
+
+def _run_of(line: str) -> str:
+    try:
+        return str(json.loads(line)["event"]["run"])
+    except ValueError:  # the line was torn when its writer was killed
+        return ""

@@ -1,0 +1,82 @@
+"""Predictions in the formats of other tools."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from nertrail.ner.entities import Entity
+from nertrail.ner.exports import MODEL_VERSION, export
+from nertrail.ner.texts import Text
+
+ANSWERS = [
+    (Text("x", "Anna in Oslo", {"page": 2}), [Entity(0, 4, "PER", 0.9), Entity(8, 12, "LOC", 0.5)]),
+    (Text(2, ""), []),
+]
+
+
+def test_jsonl() -> None:
+    first, second = (json.loads(line) for line in export(ANSWERS, "jsonl"))
+    assert first == {
+        "id": "x",
+        "text": "Anna in Oslo",
+        "meta": {"page": 2},
+        "entities": [
+            {"start": 0, "end": 4, "label": "PER", "score": 0.9, "text": "Anna"},
+            {"start": 8, "end": 12, "label": "LOC", "score": 0.5, "text": "Oslo"},
+        ],
+    }
+    assert second == {"id": 2, "text": "", "entities": []}
+
+
+def test_prodigy() -> None:
+    first, second = (json.loads(line) for line in export(ANSWERS, "prodigy"))
+    assert first == {
+        "text": "Anna in Oslo",
+        "spans": [
+            {"start": 0, "end": 4, "label": "PER", "score": 0.9},
+            {"start": 8, "end": 12, "label": "LOC", "score": 0.5},
+        ],
+        "meta": {"page": 2, "id": "x"},
+    }
+    assert second == {"text": "", "spans": [], "meta": {"id": 2}}
+
+
+def test_label_studio() -> None:
+    first, second = json.loads("\n".join(export(ANSWERS, "labelstudio")))
+    assert first["data"] == {"text": "Anna in Oslo", "id": "x", "meta": {"page": 2}}
+    (prediction,) = first["predictions"]
+    assert (prediction["model_version"], prediction["score"]) == (MODEL_VERSION, 0.7)
+    assert prediction["result"][1] == {
+        "id": "r1",
+        "from_name": "label",
+        "to_name": "text",
+        "type": "labels",
+        "score": 0.5,
+        "value": {"start": 8, "end": 12, "text": "Oslo", "labels": ["LOC"]},
+    }
+    assert second["predictions"][0]["result"] == []
+
+
+@pytest.mark.parametrize("form, expected", [("jsonl", ""), ("prodigy", ""), ("labelstudio", "[]")])
+def test_nothing(form: str, expected: str) -> None:
+    assert "\n".join(export([], form)) == expected
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_label_studio_is_one_array_of_any_length(count: int) -> None:
+    tasks: list[Any] = json.loads("\n".join(export(ANSWERS[:1] * count, "labelstudio")))
+    assert len(tasks) == count
+
+
+def test_lines_come_as_the_answers_do() -> None:
+    def failing() -> Any:
+        yield ANSWERS[0]
+        raise RuntimeError("later")
+
+    lines = export(failing(), "jsonl")
+    assert json.loads(next(lines))["id"] == "x"
+    with pytest.raises(RuntimeError, match="later"):
+        next(lines)

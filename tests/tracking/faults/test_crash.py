@@ -1,0 +1,120 @@
+"""Delivery is killed at every place where it changes the world, again while it recovers, and then left to finish.
+
+Whatever the place, the store then holds what stock MLflow calls would have written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import scenario
+from crashes import Crash, crashes
+from direct import Direct
+from export import Export, export
+
+from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.receipt import Receipt
+from nertrail.tracking.uploader import sync
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The journal of the scenario in `run`, the files that it speaks of in `files`."""
+    folder = tmp_path_factory.mktemp("recorded")
+    scenario.record(folder / "run", folder / "files")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """What stock calls leave in a store."""
+    folder = tmp_path_factory.mktemp("direct")
+    backend = Direct(_fresh(fresh_store, folder), folder / "mlruns")
+    scenario.play(backend, folder / "files")
+    backend.finish()
+    return export(_uri(folder), scenario.UIDS)
+
+
+class Trial:
+    """One journal and one store, and what happens to them."""
+
+    def __init__(self, recorded: Path, fresh_store: Path, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(recorded / "run", folder / "run")
+        self.uri = _fresh(fresh_store, folder)
+
+    def sync(self, at: int = 0) -> Receipt | None:
+        """Deliver, and die at the `at`-th place; None if it died."""
+        try:
+            with crashes.watching(self.folder, at):
+                return sync(self.folder / "run", self.uri)
+        except Crash:
+            return None
+
+
+@pytest.fixture
+def trial_of(recorded: Path, fresh_store: Path, tmp_path: Path) -> Callable[[], Trial]:
+    numbers = itertools.count()
+    return lambda: Trial(recorded, fresh_store, tmp_path / str(next(numbers)))
+
+
+def _uri(folder: Path) -> str:
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def _fresh(fresh_store: Path, folder: Path) -> str:
+    shutil.copyfile(fresh_store, folder / "mlflow.db")
+    return _uri(folder)
+
+
+def places_of(trial: Trial) -> list[str]:
+    """Every place at which an undisturbed delivery can die."""
+    assert trial.sync() is not None
+    return list(crashes.seen)
+
+
+def crash_at(trial: Trial, place: int) -> tuple[str, Export]:
+    """Dead at the place, dead again somewhere in the recovery, then finished: where it died, what the store holds."""
+    assert trial.sync(place) is None
+    where = f"{place}: {crashes.seen[-1]}"
+    trial.sync(random.Random(place).randint(1, 60))
+    receipt = trial.sync()
+    assert receipt is not None and receipt.complete and receipt.waiting == 0, (where, receipt)
+    found = export(trial.uri)
+    shutil.rmtree(trial.folder)
+    return where, found
+
+
+def test_undisturbed_delivery_equals_stock_calls(trial_of: Callable[[], Trial], expected: Export) -> None:
+    trial = trial_of()
+    receipt = trial.sync()
+    assert receipt is not None and receipt.complete and receipt.waiting == 0
+    assert export(trial.uri) == expected
+
+
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.soak, id="all"), pytest.param(16, id="some")])
+def test_a_crash_at_any_place_loses_and_doubles_nothing(
+    share: int, trial_of: Callable[[], Trial], expected: Export
+) -> None:
+    places = places_of(trial_of())
+    assert {"open", "os.rename", "before", "after"} <= {place.split()[0] for place in places}
+    for place in range(1, len(places) + 1, share):
+        where, found = crash_at(trial_of(), place)
+        assert found == expected, where
+
+
+def test_without_the_search_for_runs_there_are_duplicates(
+    trial_of: Callable[[], Trial], expected: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the test above would see them."""
+    monkeypatch.setattr(MlflowBackend, "_find", lambda *args: None)
+    places = places_of(trial_of())
+    created = [number for number, place in enumerate(places, 1) if place == "after commit"]
+    exports = [crash_at(trial_of(), number)[1] for number in created[1:30:5]]
+    doubled = [found for found in exports if any(len(runs) > 1 for runs in found.values())]
+    assert doubled and all(found != expected for found in doubled)

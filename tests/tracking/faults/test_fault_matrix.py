@@ -1,0 +1,184 @@
+"""A server that misbehaves in every way known to us: the stage notices nothing, and in the end nothing is missing."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from export import export
+from proxy import Proxy, connections_of
+
+from nertrail.tracking.destination import state_folder
+from nertrail.tracking.mlflow_client import client_environment
+from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, MLflowTrainingTracker
+from nertrail.tracking.state import load_health
+from nertrail.tracking.uploader import follow, sync
+
+pytestmark = pytest.mark.server
+# fault → how often it is met
+FAULTS = {
+    "answer 500": 6,
+    "answer 429": 3,
+    "hang": 3,
+    "reset": 6,
+    "cut": 6,
+    "lose": 6,
+    "slow": 4,
+}
+
+connections: list[str] = []
+sys.addaudithook(connections_of(threading.get_ident(), connections))
+
+
+@pytest.fixture
+def proxy(mlflow_server: str) -> Iterator[Proxy]:
+    made = Proxy(mlflow_server)
+    yield made
+    made.heal()
+    made.refuse()
+
+
+@pytest.fixture
+def uploader(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Starts a thread that does what the uploader process does, with short pauses and one second of patience."""
+    for name, value in client_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr("nertrail.tracking.mlflow_client._UPLOAD_SECONDS", 1)
+    monkeypatch.setattr("nertrail.tracking.uploader.INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr("nertrail.tracking.breaker._LONGEST_PAUSE_SECONDS", 0.05)
+    stop, threads = threading.Event(), []
+
+    def start(run_dir: Path, uri: str) -> threading.Thread:
+        threads.append(threading.Thread(target=follow, args=(run_dir, uri, 60.0, stop)))
+        threads[-1].start()
+        return threads[-1]
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def stage(run_dir: Path, uri: str, begun: Callable[[], object] = lambda: None) -> set[str]:
+    """A pipeline run and a training run below it, with all that a run can hold. Calls `begun` once it writes."""
+    above = MLflowPipelineTracker("faults", tracking_uri=uri, run_dir=run_dir)
+    with above.start_pipeline_run("pipeline") as pipeline:
+        begun()
+        (run_dir / "metrics.json").write_text("{}")
+        tracker = MLflowTrainingTracker("faults", tracking_uri=uri, run_dir=run_dir, parent=pipeline)
+        with tracker.start_training_run("training", "mini") as run:
+            tracker.log_training_parameters({"learning_rate": 3e-4, "epochs": 2}, random_seed=1)
+            for step in range(30):
+                run.log_metrics({"eval_loss": 1 / (step + 1), "f1": float("nan")}, step=step)
+            tracker.log_training_artifacts(metrics_json_path=run_dir / "metrics.json")
+    tracker.close()
+    above.close()
+    return {pipeline.uid, run.uid}
+
+
+def check(run_dir: Path, uri: str, store: str, uids: set[str]) -> None:
+    """All of it is there, once, as in a store that was never away."""
+    receipt = sync(run_dir, uri)
+    assert receipt.complete and receipt.waiting == 0, receipt
+    assert sync(run_dir, store).complete
+    found = export(uri, uids)
+    assert found == export(store, uids) and set(found) == uids
+    assert all(len(runs) == 1 and runs[0]["status"] == "FINISHED" for runs in found.values())
+
+
+def play(run_dir: Path, proxy: Proxy, uploader: Any) -> tuple[set[str], threading.Thread]:
+    """The stage beside its uploader; the stage opens no connection."""
+    threads: list[threading.Thread] = []
+    connections.clear()
+    uids = stage(run_dir, proxy.url, lambda: threads.append(uploader(run_dir, proxy.url)))
+    assert connections == []
+    return uids, threads[0]
+
+
+def wait_for(state: str, run_dir: Path, uri: str) -> None:
+    deadline = time.monotonic() + 60
+    while load_health(state_folder(run_dir, uri)).state != state:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def join(thread: threading.Thread) -> None:
+    thread.join(100)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_costs_the_stage_nothing_and_loses_nothing(
+    fault: str, proxy: Proxy, uploader: Any, tmp_path: Path, store: str
+) -> None:
+    proxy.fault, proxy.faults = fault, FAULTS[fault]
+    uids, thread = play(tmp_path / "run", proxy, uploader)
+    join(thread)
+    assert len(proxy.served) == FAULTS[fault], "the fault was not met as often as planned"
+    check(tmp_path / "run", proxy.url, store, uids)
+
+
+def test_a_server_that_wants_to_be_left_alone_is_left_alone(
+    proxy: Proxy, uploader: Any, tmp_path: Path, store: str
+) -> None:
+    proxy.fault, proxy.faults = "answer 429", 2  # with Retry-After: 1
+    uids, thread = play(tmp_path / "run", proxy, uploader)
+    join(thread)
+    for served in proxy.served:
+        following = [moment for moment, _ in proxy.requests if moment > served]
+        assert min(following) - served >= 1.0
+    check(tmp_path / "run", proxy.url, store, uids)
+
+
+def test_a_server_that_is_not_there_is_waited_for(proxy: Proxy, uploader: Any, tmp_path: Path, store: str) -> None:
+    proxy.refuse()
+    uids, thread = play(tmp_path / "run", proxy, uploader)
+    wait_for("waiting", tmp_path / "run", proxy.url)
+    proxy.listen()
+    join(thread)
+    check(tmp_path / "run", proxy.url, store, uids)
+
+
+def test_new_credentials_are_taken_up(
+    proxy: Proxy, uploader: Any, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.credentials = "Basic " + base64.b64encode(b"me:new").decode()
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "old")
+    uids, thread = play(tmp_path / "run", proxy, uploader)
+    wait_for("waiting", tmp_path / "run", proxy.url)
+    assert proxy.strangers and not proxy.requests
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "new")
+    join(thread)
+    check(tmp_path / "run", proxy.url, store, uids)
+
+
+def test_runs_that_are_made_after_all_are_closed_and_marked(
+    proxy: Proxy, uploader: Any, tmp_path: Path, store: str
+) -> None:
+    """A request that is given up may still be carried out. What was delivered meanwhile stays where it is."""
+    proxy.fault, proxy.faults, proxy.only = "late", 2, "runs/create"
+    uids, thread = play(tmp_path / "run", proxy, uploader)
+    join(thread)
+    until_passed_on(proxy)
+    (state_folder(tmp_path / "run", proxy.url) / "state.json").unlink()
+    assert sync(tmp_path / "run", proxy.url).complete
+    assert sync(tmp_path / "run", store).complete
+    found, expected = export(proxy.url, uids), export(store, uids)
+    ghosts = [run for runs in found.values() for run in runs if "duplicate_of" in run["tags"]]
+    assert len(ghosts) == 2 and {run["status"] for run in ghosts} == {"KILLED"}
+    assert {uid: [run for run in runs if run not in ghosts] for uid, runs in found.items()} == expected
+
+
+def until_passed_on(proxy: Proxy) -> None:
+    deadline = time.monotonic() + 60
+    while proxy.passed_on_late < len(proxy.served):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
