@@ -16,7 +16,7 @@ ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(Dimension)
 
 
 def drawn(settings: dict[str, Any], count: int = 40) -> list[Any]:
-    study = optuna.create_study(sampler=sampler("random", 0, count))
+    study = optuna.create_study(sampler=sampler("random", 0))
     space = {"x": ADAPTER.validate_python(settings)}
     return [suggest(study.ask(), space)["x"] for _ in range(count)]
 
@@ -124,4 +124,4 @@ def test_samplers_follow_their_seed() -> None:
 
 
 def _studies() -> list[optuna.Study]:
-    return [optuna.create_study(sampler=sampler("tpe", seed, 10)) for seed in (1, 2)]
+    return [optuna.create_study(sampler=sampler("tpe", seed)) for seed in (1, 2)]
