@@ -13,7 +13,7 @@ import tiny_experiment
 from nertrail.errors import ConfigError
 from nertrail.experiment import load_experiment
 from nertrail.ner import onnx
-from nertrail.pipeline import PipelineResult, check_stages, run_pipeline
+from nertrail.pipeline import PipelineResult, check_steps, run_pipeline
 from nertrail.records import read_json
 from nertrail.tracking.memory import MemoryRun
 
@@ -129,11 +129,13 @@ def test_an_interrupted_sweep_that_is_extended_keeps_its_trials(
     )
 
 
-@pytest.mark.parametrize("force", [("swep",), ("training", "all")])
-def test_force_names_stages(force: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("force", ["swep", "sweep-", "sweep-nope", "training-foo", ""])
+def test_force_names_stages_and_steps(tmp_path: Path, tiny_backbone: Path, force: str) -> None:
+    experiment = load_experiment(tiny_experiment.write(tmp_path, tiny_backbone))
+    check_steps(experiment, ["sweep", "sweep-whole", "benchmark-models", "conversion-onnx_int8"])
     with pytest.raises(ConfigError, match="is no stage") as caught:
-        check_stages(force)
-    assert (caught.value.place, "sweep, benchmark" in str(caught.value.remedy)) == ("--force", True)
+        check_steps(experiment, ["training", force])
+    assert (caught.value.place, "sweep-whole, sweep-cut" in str(caught.value.remedy)) == ("--force", True)
 
 
 def test_the_tree_and_what_a_redone_stage_leaves(
