@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,17 @@ def test_only_what_depends_on_a_change_is_done_again(
     assert [line.step for line in result.lines] == ALL
     assert {line.step for line in result.lines if line.status == "reused"} == set(ALL) - set(again)
     assert {f"{step}: unchanged, reused" for step in set(ALL) - set(again)} <= set(said)
+
+
+@pytest.mark.parametrize(
+    ("gone", "again"), [("report.html", []), ("artifacts/conversion", ALL[4:]), ("checkpoints/training", ALL[3:])]
+)
+def test_what_is_gone_of_a_finished_run_is_made_again(pipeline: Pipeline, gone: str, again: list[str]) -> None:
+    result, _ = pipeline()
+    path = result.run_dir / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    result, said = pipeline()
+    assert (done_again(said), path.exists(), result.report) == (again, True, result.run_dir / "report.html")
 
 
 @pytest.mark.parametrize("failed", [False, True])
