@@ -10,10 +10,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from nertrail import summary
-from nertrail.errors import ConfigError, ConversionError
+from nertrail.errors import ConfigError, ConversionError, DataError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger, fingerprint
 from nertrail.ner.ranks import rank
+from nertrail.numbers import name_problem
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.report import write_report
 from nertrail.rundir import check_run_dir, placed
@@ -25,6 +26,7 @@ from nertrail.steps import Announce, Steps, contents, planned
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
+from nertrail.tracking.names import metric_names
 from nertrail.tracking.receipt import Receipt
 
 log = logging.getLogger(__name__)
@@ -112,14 +114,29 @@ def check_steps(experiment: Experiment, force: Collection[str]) -> None:
 
 
 def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
-    """Look at every backbone and deal the folds: what can't be used is told before anything is written."""
+    """Look at types, study and every backbone, and deal the folds: what can't be used is told before a write."""
     from nertrail.ner.backbone import check_backbone
 
+    check_types(inputs.dataset.types, inputs.source)
+    experiment.sweep.storage.check()
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
         check_backbone(backbone.backbone(), inputs.windows.max_length)
     if experiment.sweep.k_folds:
         make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)
+
+
+def check_types(types: Sequence[str], source: str) -> None:
+    """Raise DataError for an entity type that no metric can be named after, or for two that share a metric's name."""
+    remedy = "rename it with data.label_map"
+    for name in types:
+        if problem := name_problem(name):
+            raise DataError(f"the entity type {name[:40]!r} {problem}", place=source, remedy=remedy)
+    seen: dict[str, str] = {}
+    for name, metric in metric_names(types):
+        if seen.setdefault(metric, name) != name:
+            found = f"the entity types {seen[metric]!r} and {name!r} would both write the metric {metric!r}"
+            raise DataError(found, place=source, remedy=remedy)
 
 
 class _Pipeline:

@@ -9,6 +9,7 @@ import optuna
 import pydantic
 import pytest
 
+from nertrail.errors import InputError
 from nertrail.stages.bandit import BanditPruner
 from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, sampler, startup_trials, suggest
 
@@ -115,6 +116,28 @@ def test_a_storage_of_ones_own(tmp_path: Path) -> None:
     assert StorageConfig(type="sqlite", url="sqlite:///x.db").path(tmp_path, "s") == "sqlite:///x.db"
     with pytest.raises(pydantic.ValidationError, match="needs its url"):
         StorageConfig(type="postgresql")
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"type": "sqlite", "url": "sqlite:////proc/x.db"}, "cannot be written"),
+        ({"type": "sqlite", "url": "sqlite:///missing/file/\0/x.db"}, "cannot be written"),
+        ({"type": "postgresql", "url": "postgresql+nodriver://me:secret@host/db"}, "can't be used: "),
+        ({"type": "postgresql", "url": "postgresql://me:secret@host:port/db"}, "can't be used: "),
+    ],
+)
+def test_storages_that_cannot_be_are_told_beforehand(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        StorageConfig(**settings).check()
+    assert "sweep.storage.url" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_storages_that_can_be_are_only_looked_at(tmp_path: Path) -> None:
+    for settings in ({}, {"type": "memory"}, {"type": "sqlite", "url": f"sqlite:///{tmp_path}/new/x.db"}):
+        StorageConfig.model_validate(settings).check()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_samplers_follow_their_seed() -> None:
