@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 
 import recorded
 import tiny_experiment
-from nertrail.errors import ConfigError
+from nertrail.errors import ConfigError, DataError, ModelError
 from nertrail.experiment import load_experiment
 from nertrail.ner import onnx
-from nertrail.pipeline import PipelineResult, check_steps, run_pipeline
-from nertrail.records import read_json
+from nertrail.pipeline import PipelineResult, check_inputs, check_steps, check_types, run_pipeline
+from nertrail.records import read_json, write_json
 from nertrail.tracking.memory import MemoryRun
 
 ONE = {"name": "cut", "num_hidden_layers": 1}
@@ -148,6 +149,75 @@ def test_force_names_stages_and_steps(tmp_path: Path, tiny_backbone: Path, force
     with pytest.raises(ConfigError, match="is no stage") as caught:
         check_steps(experiment, ["training", force])
     assert (caught.value.place, "sweep-whole, sweep-cut" in str(caught.value.remedy)) == ("--force", True)
+
+
+@pytest.mark.parametrize(
+    ("types", "problem"),
+    [
+        (("PER", "test_PER"), "'PER' and 'test_PER' would both write the metric 'test_PER_precision'"),
+        (("A😀", "A🎉"), "would both write the metric 'A__precision'"),
+        (("PER", "x" * 5000), "is longer than 100 characters"),
+        (("  ",), "is blank"),
+        (("\ud83d",), "can't be shown"),
+    ],
+)
+def test_types_that_no_metric_can_be_named_after(types: tuple[str, ...], problem: str) -> None:
+    check_types(("PER", "LOC", "PERSON", "test"), "corpus")
+    with pytest.raises(DataError, match=problem) as caught:
+        check_types(types, "corpus")
+    assert (caught.value.place, "data.label_map" in str(caught.value.remedy)) == ("corpus", True)
+
+
+def _cut(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+
+
+def _reshape(folder: Path) -> None:
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "hidden_size": 64})
+
+
+BROKEN_BACKBONES: dict[str, Callable[[Path], object]] = {
+    "truncated": _cut,
+    "empty": lambda folder: (folder / "model.safetensors").write_bytes(b""),
+    "garbage": lambda folder: (folder / "model.safetensors").write_bytes(b"garbage" * 100),
+    "other shapes": _reshape,
+    "no JSON": lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"),
+    "a list": lambda folder: (folder / "config.json").write_text("[]", encoding="utf-8"),
+    "gone": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_BACKBONES)
+def test_broken_backbones_are_told_before_anything_is_written(tmp_path: Path, tiny_backbone: Path, case: str) -> None:
+    source = Path(shutil.copytree(tiny_backbone, tmp_path / "backbone"))
+    experiment = load_experiment(tiny_experiment.write(tmp_path, source))
+    check_inputs(experiment, experiment.inputs())
+    BROKEN_BACKBONES[case](source)
+    with pytest.raises(ModelError) as caught:
+        run_pipeline(experiment, "tiny", tmp_path / "run")
+    assert "backbone" in str(caught.value.place)
+    assert caught.value.remedy
+    assert not (tmp_path / "run").exists()
+
+
+def _blank_validation(corpus: Path) -> None:
+    (corpus / "dev.jsonl").write_text('{"text": "\\u200b\\u200b", "entities": []}\n', encoding="utf-8")
+
+
+def _pipe(corpus: Path) -> None:
+    (corpus / "dev.jsonl").unlink()
+    os.mkfifo(corpus / "dev.jsonl")
+
+
+@pytest.mark.parametrize("spoil", [_blank_validation, _pipe])
+def test_splits_that_hold_nothing_to_read(tmp_path: Path, tiny_backbone: Path, spoil: Callable[[Path], object]) -> None:
+    experiment = load_experiment(tiny_experiment.write(tmp_path, tiny_backbone))
+    spoil(tmp_path / "corpus")
+    with pytest.raises(DataError) as caught:
+        run_pipeline(experiment, "tiny", tmp_path / "run")
+    assert str(tmp_path / "corpus") in str(caught.value.place)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_tree_and_what_a_redone_stage_leaves(

@@ -116,12 +116,14 @@ def check_steps(experiment: Experiment, force: Collection[str]) -> None:
 def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
     """Look at types, study and every backbone, and deal the folds: what can't be used is told before a write."""
     from nertrail.ner.backbone import check_backbone
+    from nertrail.ner.model import check_weights
 
     check_types(inputs.dataset.types, inputs.source)
     experiment.sweep.storage.check()
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
         check_backbone(backbone.backbone(), inputs.windows.max_length)
+        check_weights(backbone.backbone())
     if experiment.sweep.k_folds:
         make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)
 

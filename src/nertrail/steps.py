@@ -313,7 +313,8 @@ class Steps:
             return result
         entry = self.ledger.begin(step, mark, identity, runs)
         self.inputs.keep_splits(self.run_dir)
-        self._make_room(known, entry, folder, forced(step, self.force))
+        replaced = self._make_room(known, entry, folder, forced(step, self.force))
+        note = f"{note}, in place of the one before" if replaced else note
         self.announce(f"{step}: {'continues' if known == entry else 'starts'}{note}")
         began = time.monotonic()
         try:
@@ -327,10 +328,13 @@ class Steps:
         self.trackers.flush()
         return result
 
-    def _make_room(self, known: Entry | None, entry: Entry, folder: Path | None, force: bool) -> None:
-        """A step that does not go on leaves nothing of its former self, but for a study that is extended."""
+    def _make_room(self, known: Entry | None, entry: Entry, folder: Path | None, force: bool) -> bool:
+        """A step that does not go on leaves nothing of its former self, but for a study that is extended.
+
+        Returns whether finished work was given up.
+        """
         if known is None or known == entry:
-            return
+            return False
         pipeline = self.trackers.of(MLflowPipelineTracker)
         for name, uid in known.uids.items():
             new = entry.uids.get(name) or next(iter(entry.uids.values()))
@@ -338,6 +342,7 @@ class Steps:
         extended = known.identity == entry.identity and known.state != "failed" and not force
         if folder is not None and not extended:
             shutil.rmtree(folder, ignore_errors=True)
+        return known.state == "done" and folder is not None and not extended
 
     def _note(self, step: str, status: str, seconds: float, result: Any) -> None:
         self.lines.append(StageLine(step, status, seconds, summary.main_number(result)))

@@ -152,7 +152,7 @@ def convert(
         typer.Option(help="An experiment whose validation texts compare entity F1, and whose tracking is used."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the model goes. Default: onnx/ beside the checkpoint.")
+        Path | None, typer.Option(help="The model goes to OUT/<target>. Default: onnx/ beside the checkpoint.")
     ] = None,
     sets: Sets = None,
     parent_run: ParentRun = None,

@@ -239,6 +239,10 @@ class Inputs:
         )
         if train is None or validation is None:
             raise DataError("has no training or no validation texts", place=self.source, remedy="give both splits")
+        for split, encoded in (("training", train), ("validation", validation)):
+            if not encoded.windows:
+                remedy = "check the texts, or choose another backbone"
+                raise DataError(f"no {split} text holds a word for {config.name}", place=self.source, remedy=remedy)
         prepared = Prepared(backbone, tokenizer, labels, train, validation, test)
         _warn_of_unknown(prepared, self.source)
         return prepared
