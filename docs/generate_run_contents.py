@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 from nertrail.tracking.memory import MemoryBackend, MemoryRun
 
-KINDS = ("pipeline", "sweep", "trial", "fold", "benchmark", "selection", "training", "conversion")
+KINDS = ("pipeline", "sweep", "trial", "fold", "benchmark", "selection", "training", "seed", "conversion")
 PARTS = ("params", "metrics", "tags", "artifacts")
 Names = dict[str, dict[str, set[str]]]
 """Kind of run → part of it → names."""
@@ -41,7 +41,9 @@ PATTERNS = (
     ("trial", "metrics", rf"fold_\d+_{_METRIC}", "fold_{i}_{metric}"),
     ("sweep", "metrics", rf"best_fold_\d+_{_METRIC}", "best_fold_{i}_{metric}"),
     ("trial fold training", "metrics", rf"eval_{_METRIC}", "eval_{metric}"),
-    ("training", "metrics", rf"test_{_METRIC}", "test_{metric}"),
+    ("training", "metrics", rf"(new|old)_test_(before|after)_{_METRIC}", r"\1_test_\2_{metric}"),
+    ("training", "metrics", rf"seeds_(mean|std|ci_low|ci_high)_(test_)?{_METRIC}", r"seeds_\1_\2{metric}"),
+    ("training seed", "metrics", rf"test_{_METRIC}", "test_{metric}"),
     ("training", "metrics", r"quirk_(train|validation|test)_.+", "quirk_{split}_{quirk}"),
     ("training", "metrics", r"(train|validation|test)_(unk_share|words_.+|spans_.+)", r"{split}_\2"),
     ("training", "metrics", rf"(test_|){_METRIC}_ci_(low|high)", r"\1{metric}_ci_\3"),

@@ -44,13 +44,14 @@ def side_paths(folder: Path, backbone: Path) -> MemoryBackend:
     """What the pipeline of the tiny experiment does not do: k-fold, a continued training, texts in artifacts."""
     experiment = load_experiment(tiny_experiment.write(folder, backbone, data=_shown(folder, backbone)))
     config = experiment.sweep.model_copy(update={"max_trials": 1, "epochs": 1, "k_folds": 2})
-    training = experiment.training.model_copy(update={"epochs": 1})
+    training = experiment.training.model_copy(update={"epochs": 1, "seeds": 2})
     inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
     run_dir, cut, values = folder / "side", experiment.backbones[1], experiment.hyperparameters
     tracker = MLflowSweepTracker("side", run_dir=run_dir)
     sweep = run_sweep(config, values, inputs, cut, run_dir / "sweep", tracker=tracker)
     trainer = MLflowTrainingTracker("side", run_dir=run_dir)
-    train_model(training, values, inputs, cut, run_dir / "more", source_checkpoint=sweep.checkpoint, tracker=trainer)
+    further = {"source_checkpoint": sweep.checkpoint, "old": inputs}
+    train_model(training, values, inputs, cut, run_dir / "more", tracker=trainer, **further)
     return delivered(run_dir)
 
 

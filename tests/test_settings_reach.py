@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import tiny
+from nertrail.budget import within_budget
 from nertrail.config import Model
 from nertrail.experiment import Experiment, load_experiment
 from nertrail.ner.quirks import QUIRKS
@@ -82,11 +83,16 @@ class Lab:
             work()
         return caught.value
 
+    def train(self) -> Any:
+        return self.steps.train(self.experiment.backbones[0], self.experiment.hyperparameters)
+
+    def training(self) -> Reached:
+        """What the training stage is called with: its settings, the hyperparameters, the data and so on."""
+        return self.reached("nertrail.steps.train_model", self.train)
+
     def fit(self) -> Any:
         """What the final training is called with: backbone, labels, train, validation, tokenizer, settings, folder."""
-        steps = self.steps
-        train = lambda: steps.train(self.experiment.backbones[0], self.experiment.hyperparameters)  # noqa: E731
-        return self.reached("nertrail.ner.trainer.fit", train).given
+        return self.reached("nertrail.ner.trainer.fit", self.train).given
 
     def trial(self) -> Any:
         """What the first trial's training is called with."""
@@ -94,6 +100,11 @@ class Lab:
 
     def sweep(self) -> Any:
         return self.steps.sweep(self.experiment.backbones[0])
+
+    def budget(self) -> Any:
+        made = self.experiment
+        plan = lambda: within_budget(made, self.inputs, self.folder / "run", whole=True)  # noqa: E731
+        return f"{self.reached('nertrail.budget.planned', plan).given[1] / 60:.0f}m"
 
     def study(self) -> optuna.Study:
         return open_study(self.experiment.sweep, self.folder / "study", "s", self.experiment.seed)
@@ -114,6 +125,7 @@ class Lab:
 
     def converting(self) -> Any:
         steps, training = self.steps, SimpleNamespace(uid="u", checkpoint=self.folder, backbone="b")
+        self.patch.setattr("nertrail.steps.encoded_for", lambda *_: None)
         return self.reached("nertrail.steps.convert_model", lambda: steps.convert("onnx_fp32", training)).given[0]
 
     def tracker(self, stage: str = "sweep") -> Reached:
@@ -155,6 +167,8 @@ ROWS: dict[str, tuple[Any, Read]] = {
         2.0,
         lambda lab: lab.reached("nertrail.stages.sweep.run_trials", lab.sweep).given[3] / 60,
     ),
+    "sweep.workers": (2, lambda lab: lab.reached("nertrail.stages.sweep.run_in_workers", lab.sweep).given[2]),
+    "sweep.budget": ("30m", lambda lab: lab.budget()),
     "sweep.epochs": (5, lambda lab: lab.trial()[5].epochs),
     "sweep.patience": (4, lambda lab: lab.trial()[5].patience),
     "sweep.objective.metric": ("micro-f1-span", lambda lab: lab.trial()[5].metric),
@@ -183,6 +197,14 @@ ROWS: dict[str, tuple[Any, Read]] = {
     ),
     "training.epochs": (9, lambda lab: lab.fit()[5].epochs),
     "training.patience": (6, lambda lab: lab.fit()[5].patience),
+    "training.seeds": (2, lambda lab: lab.training().given[0].seeds),
+    "training.source": ("runs:/1", lambda lab: lab.reached("nertrail.steps.locate", lab.train).given[0]),
+    "training.data_strategy": ("append", lambda lab: lab.training().given[0].data_strategy),
+    "training.source_data": (
+        {"path": "old"},
+        lambda lab: {"path": str(lab.reached("nertrail.steps.read_inputs", lab.train).given[0].path)},
+    ),
+    "training.allow_removed_types": (True, lambda lab: lab.training().given[0].allow_removed_types),
     "training.metric": ("macro-f1", lambda lab: lab.fit()[5].metric),
     "conversion.targets": (("onnx_int8",), lambda lab: tuple(lab.experiment.conversion.targets)),
     "mlflow.tracking_uri": ("http://x", lambda lab: lab.tracker().named["tracking_uri"]),
@@ -242,6 +264,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "sweep.pruner.slack": {"sweep.pruner.type": "bandit"},
     "sweep.storage.url": {"sweep.storage.type": "sqlite"},
     "sweep.enqueue": {"sweep.search_space": STUDIED["search_space"]},
+    "training.data_strategy": {"training.source_data": {"synthetic": {"train": 1, "validation": 1, "test": 1}}},
 }
 
 
@@ -259,7 +282,7 @@ def leaves(kind: type[Model], above: str = "") -> Iterator[str]:
     """The dotted names of all keys below `kind`; a list's index and a search space's own names are left out."""
     for name, info in kind.model_fields.items():
         models = list(_models(info.annotation))
-        if models and name != "search_space":
+        if models and name not in ("search_space", "source_data"):
             yield from leaves(models[0], f"{above}{name}.")
         else:
             yield f"{above}{name}"

@@ -41,24 +41,32 @@ def checkpoint(run_dir: Path) -> Path:
     return run_dir / "checkpoints" / "training" / "fit" / "best"
 
 
+def further(experiment: Experiment, source: Path) -> Experiment:
+    """The experiment whose training goes on from `source`."""
+    training = experiment.training.model_copy(update={"source": str(source)})
+    return experiment.model_copy(update={"training": training})
+
+
 def test_a_training_does_not_delete_what_it_starts_from(experiment: Experiment, run_dir: Path) -> None:
     with (
-        open_steps(experiment, "tiny", run_dir) as steps,
+        open_steps(further(experiment, checkpoint(run_dir)), "tiny", run_dir) as steps,
         pytest.raises(ConfigError, match="lies where the new training will be written") as caught,
     ):
-        steps.train(experiment.backbones[0], experiment.hyperparameters, checkpoint(run_dir))
+        steps.train(experiment.backbones[0], experiment.hyperparameters)
     assert "--run-dir" in str(caught.value.remedy)
     assert (checkpoint(run_dir) / "model.safetensors").is_file()
 
 
 def test_a_training_that_goes_on_elsewhere(steps: Steps, run_dir: Path) -> None:
-    result = steps.train(steps.experiment.backbones[0], steps.experiment.hyperparameters, checkpoint(run_dir))
+    steps.experiment = further(steps.experiment, checkpoint(run_dir))
+    result = steps.train(steps.experiment.backbones[0], steps.experiment.hyperparameters)
     assert result.training_type == "continued"
 
 
 def test_a_checkpoint_that_is_none_is_told_before_anything_is_written(steps: Steps, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such file"):
-        steps.train(steps.experiment.backbones[0], steps.experiment.hyperparameters, tmp_path / "nowhere")
+        steps.experiment = further(steps.experiment, tmp_path / "nowhere")
+        steps.train(steps.experiment.backbones[0], steps.experiment.hyperparameters)
     assert not steps.run_dir.exists()
 
 

@@ -121,7 +121,9 @@ class _Pipeline:
         return self.result
 
     def _stages(self) -> None:
-        steps, experiment = self.steps, self.steps.experiment
+        steps = self.steps
+        steps.plan(whole=True)
+        experiment = steps.experiment
         sweeps = [steps.sweep(backbone) for backbone in experiment.backbones]
         selection = steps.select(sweeps, steps.benchmark_trials(sweeps))
         chosen = selection.selection.selected

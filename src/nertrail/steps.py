@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import pydantic
 
 from nertrail import summary
+from nertrail.budget import within_budget
 from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Entry, Ledger, fingerprint, forced
@@ -28,7 +29,7 @@ from nertrail.stages.continuation import Source, locate
 from nertrail.stages.conversion import ConversionResult, Target, Texts, convert_model
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet, read_inputs
 from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
-from nertrail.stages.sweep import SweepResult, run_sweep
+from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.training import TrainingConfig, TrainingResult, check_source, follow_training, train_model
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
@@ -90,10 +91,22 @@ class Steps:
         self.ledger = Ledger(run_dir)
         self.lines: list[StageLine] = []
         self.seconds: dict[str, float] = {}
+        self.sweeps: dict[str, SweepConfig] = {}
+
+    def plan(self, *, whole: bool) -> None:
+        """Fit trials and epochs into the budget, if there is one: of all stages (`whole`), or of the sweeps alone."""
+        found = within_budget(self.experiment, self.inputs, self.run_dir, whole=whole)
+        if found is None:
+            return
+        training = self.experiment.training.model_copy(update={"epochs": found.training_epochs})
+        self.experiment = self.experiment.model_copy(update={"training": training})
+        self.sweeps = {b.name: found.sweep(self.experiment.sweep, b.name) for b in self.experiment.backbones}
+        for name, config in self.sweeps.items():
+            self.announce(f"budget {config.budget}: {config.max_trials} trials of {config.epochs} epochs for {name}")
 
     def sweep(self, backbone: BackboneConfig) -> SweepResult:
-        config = self.experiment.sweep
-        extendable = config.model_dump(mode="json", exclude={"max_trials", "timeout_minutes"})
+        config = self.sweeps.get(backbone.name, self.experiment.sweep)
+        extendable = config.model_dump(mode="json", exclude={"max_trials", "timeout_minutes", "budget", "workers"})
         base = [extendable, self._hyperparameters(), self._look(), backbone.model_dump(mode="json")]
         folder = self.run_dir / "checkpoints" / f"sweep-{backbone.name}"
         return self._step(

@@ -72,6 +72,21 @@ def test_pruners(kind: Any, expected: type) -> None:
     assert type(PrunerConfig(type=kind).build(10)) is expected
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"type": "hyperband", "startup_trials": 3},
+        {"type": "hyperband", "warmup_steps": 1},
+        {"type": "median", "slack": 0.2},
+        {"type": "none", "startup_trials": 0},
+    ],
+    ids=str,
+)
+def test_what_a_pruner_would_not_heed_is_told(settings: dict[str, Any]) -> None:
+    with pytest.raises(pydantic.ValidationError, match=f"the pruner {settings['type']} has no"):
+        PrunerConfig.model_validate(settings)
+
+
 @pytest.mark.parametrize(("trials", "startup"), [(1, 3), (9, 3), (12, 4), (30, 10), (300, 10)])
 def test_a_third_of_the_trials_is_random(trials: int, startup: int) -> None:
     assert startup_trials(trials) == startup

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pydantic
 import pytest
+import torch
 
+import recorded
 from nertrail.errors import StageError, TrialError
 from nertrail.experiment import Experiment
 from nertrail.ner import trainer
-from nertrail.stages.inputs import Inputs
+from nertrail.stages.inputs import Inputs, read_inputs
 from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.trials import objective_of
 from nertrail.tracking.memory import MemoryBackend, MemoryRun
@@ -79,12 +84,15 @@ def test_only_the_best_checkpoint_stays(sweep: Sweep, tmp_path: Path) -> None:
     assert (result.checkpoint / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), torch.OutOfMemoryError("out of memory"), MemoryError()], ids=repr
+)
 def test_a_failed_trial_does_not_end_the_sweep(
-    sweep: Sweep, memory: MemoryBackend, monkeypatch: pytest.MonkeyPatch
+    sweep: Sweep, memory: MemoryBackend, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail_first(number: int) -> None:
         if number == 0:
-            raise RuntimeError("out of memory")
+            raise error
 
     replace_fit(monkeypatch, fail_first)
     result = sweep()
@@ -156,6 +164,60 @@ def test_folds_lie_below_their_trial_and_are_averaged(sweep: Sweep, memory: Memo
     assert trial.metrics["cv_std"] == pytest.approx(statistics.stdev(values))
     assert result.best.value == pytest.approx(trial.metrics["cv_mean"])
     assert (result.checkpoint / "model.safetensors").is_file(), "the winner is refitted on the whole train split"
+
+
+def test_workers_share_a_sweep(experiment: Experiment, inputs: Inputs, tmp_path: Path) -> None:
+    config = SweepConfig.model_validate({**experiment.sweep.model_dump(), "epochs": 1, "max_trials": 4, "workers": 2})
+    tracker = MLflowSweepTracker("e", run_dir=tmp_path)
+    result = run_sweep(
+        config, experiment.hyperparameters, inputs, experiment.backbones[1], tmp_path / "sweep", tracker=tracker
+    )
+    tracker.close()
+    assert [trial.state for trial in result.trials] == ["COMPLETE"] * 4
+    assert len({trial.params["learning_rate"] for trial in result.trials}) == 4, "workers draw differently"
+    assert [path.name for path in (tmp_path / "sweep" / "trials").iterdir()] == [str(result.best_number)]
+    memory = recorded.delivered(tmp_path)
+    trials = of_kind(memory, "trial")
+    assert {run.tags["mlflow.parentRunId"] for run in trials} == {memory.runs[result.uid].run_id}
+    assert {run.tags["nertrail.run_uid"] for run in trials} == {trial.uid for trial in result.trials}
+    assert {run.status for run in memory.runs.values()} == {"FINISHED"}
+    writers = {path.parent.name for path in (tmp_path / "journal").glob("*/*.jnl")}
+    assert len(writers) == 3, "the sweep's and each worker's"
+
+
+def test_workers_cannot_share_a_study_in_memory() -> None:
+    with pytest.raises(pydantic.ValidationError, match="can't share a study in memory"):
+        SweepConfig.model_validate({"workers": 2, "storage": {"type": "memory"}})
+
+
+@pytest.mark.parametrize("folds", [None, 2])
+def test_data_is_read_tokenized_and_hashed_once_for_all_trials(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: int | None
+) -> None:
+    calls = Counter[str]()
+
+    def counted(module: str, name: str) -> None:
+        holder = importlib.import_module(module)
+        real = getattr(holder, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            calls[name] += 1
+            return real(*given, **named)
+
+        monkeypatch.setattr(holder, name, call)
+
+    for module, name in (
+        ("nertrail.stages.inputs", "read_dataset"),
+        ("nertrail.stages.inputs", "data_version"),
+        ("nertrail.ner.windows", "encode"),
+    ):
+        counted(module, name)
+    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    config = SweepConfig.model_validate(
+        {**experiment.sweep.model_dump(), "epochs": 1, "max_trials": 3, "k_folds": folds}
+    )
+    run_sweep(config, experiment.hyperparameters, inputs, experiment.backbones[1], tmp_path)
+    assert calls == {"read_dataset": 1, "data_version": 1, "encode": 3 + 2 * (folds or 0)}
 
 
 @pytest.mark.parametrize("metrics", [{}, {"macro-f1-span": math.nan}, {"macro-f1-span": math.inf}])

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from nertrail.errors import ModelError
 from nertrail.experiment import Experiment
 from nertrail.ner.checkpoint import load_checkpoint
-from nertrail.ner.labels import LabelSet
 from nertrail.records import RunRef
 from nertrail.stages.inputs import Inputs
 from nertrail.stages.training import TrainingResult, train_model
@@ -72,13 +70,6 @@ def test_a_checkpoint_is_trained_further(train: Train, tmp_path: Path) -> None:
 
 def test_an_untracked_checkpoint_names_no_run(trained: TrainingResult) -> None:
     assert load_checkpoint(trained.checkpoint).run_uid is None
-
-
-def test_other_types_are_an_error(train: Train, trained: TrainingResult, inputs: Inputs, tmp_path: Path) -> None:
-    other = replace(inputs, dataset=replace(inputs.dataset, types=("LOC", "ORG", "PER", "XXX")), _cache={})
-    with pytest.raises(ModelError, match="knows the types LOC, ORG, PER, the data has LOC, ORG, PER, XXX"):
-        train(tmp_path, other, source_checkpoint=trained.checkpoint)
-    assert LabelSet(other.dataset.types).names[-1] == "I-XXX"
 
 
 def test_the_record_names_what_made_the_model(trained: TrainingResult, inputs: Inputs) -> None:

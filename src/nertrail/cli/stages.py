@@ -101,6 +101,7 @@ def _with_options_of(
 @_stage_command(budget=Budget)
 def sweep(steps: Steps) -> None:
     """Search hyperparameters, for every backbone of CONFIG."""
+    steps.plan(whole=False)
     for backbone in steps.experiment.backbones:
         steps.sweep(backbone)
 

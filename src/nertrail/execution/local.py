@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nertrail.errors import InputError
+from nertrail.execution.clock import Clock
 
 if TYPE_CHECKING:
     import optuna
@@ -16,7 +17,13 @@ log = logging.getLogger(__name__)
 Objective = Callable[["optuna.Trial"], float]
 
 
-def run_trials(study: optuna.Study, objective: Objective, max_trials: int, seconds: float | None = None) -> None:
+def run_trials(
+    study: optuna.Study,
+    objective: Objective,
+    max_trials: int,
+    seconds: float | None = None,
+    clock: Clock | None = None,
+) -> None:
     """Run trials until `max_trials` have finished in the study, over all sessions, or the time is up.
 
     A trial that an earlier process left running is taken up again under its own number. A trial that fails is told
@@ -26,10 +33,13 @@ def run_trials(study: optuna.Study, objective: Objective, max_trials: int, secon
         seconds: wall time this study may still take, None for no limit; a running trial is not cut off.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
+    clock = clock or Clock(study)
     for trial in interrupted(study):
-        _run(study, trial, objective)
+        run_trial(study, trial, objective)
+        clock.tick()
     while finished(study) < max_trials and (deadline is None or time.monotonic() < deadline):
-        _run(study, study.ask(), objective)
+        run_trial(study, study.ask(), objective)
+        clock.tick()
 
 
 def interrupted(study: optuna.Study) -> list[optuna.Trial]:
@@ -45,7 +55,8 @@ def finished(study: optuna.Study) -> int:
     return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
-def _run(study: optuna.Study, trial: optuna.Trial, objective: Objective) -> None:
+def run_trial(study: optuna.Study, trial: optuna.Trial, objective: Objective) -> None:
+    """Run one trial and tell the study what became of it."""
     import optuna
 
     try:

@@ -94,6 +94,15 @@ class PrunerConfig(Model):
     warmup_steps: int = pydantic.Field(default=0, ge=0)
     slack: float = pydantic.Field(default=0.1, ge=0)
 
+    @pydantic.model_validator(mode="after")
+    def _is_heeded(self) -> PrunerConfig:
+        heeded = {"median": ("startup_trials", "warmup_steps"), "bandit": ("startup_trials", "warmup_steps", "slack")}
+        for name in ("startup_trials", "warmup_steps", "slack"):
+            ignored = name not in heeded.get(self.type, ())
+            if ignored and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"the pruner {self.type} has no {name}; leave it out")
+        return self
+
     def build(self, max_trials: int) -> optuna.pruners.BasePruner:
         import optuna
 
@@ -147,12 +156,14 @@ def startup_trials(max_trials: int) -> int:
     return min(10, max(3, max_trials // 3))
 
 
-def sampler(kind: str, seed: int, max_trials: int) -> optuna.samplers.BaseSampler:
+def sampler(kind: str, seed: int, max_trials: int, workers: int = 1) -> optuna.samplers.BaseSampler:
+    """The sampler; among several workers one that keeps away from what the others are at."""
     import optuna
 
     if kind == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials(max_trials))
+    startup = startup_trials(max_trials)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=workers > 1)
 
 
 def suggest(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:

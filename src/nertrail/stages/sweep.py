@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,13 +12,16 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import StageError
+from nertrail.execution.clock import Clock
 from nertrail.execution.local import finished, run_trials
+from nertrail.execution.workers import Share, run_in_workers, run_share
 from nertrail.records import Artifact, RunRecord, run_reference
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Progress, quiet
 from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, sampler, startup_trials
 from nertrail.stages.trials import Trials, completed
 from nertrail.tracking.mlflow_tracker import MLflowSweepTracker
 from nertrail.tracking.names import best_params, prefixed
+from nertrail.tracking.settings import Switches
 
 if TYPE_CHECKING:
     import optuna
@@ -43,6 +47,8 @@ class SweepConfig(Model):
 
     max_trials: pydantic.PositiveInt = 10
     timeout_minutes: pydantic.PositiveFloat | None = None
+    budget: str | None = pydantic.Field(default=None, pattern=r"^\d+(\.\d+)?[smh]$")
+    workers: pydantic.PositiveInt = 1
     epochs: pydantic.PositiveInt = 3
     patience: pydantic.PositiveInt | None = None
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -61,6 +67,12 @@ class SweepConfig(Model):
             raise ValueError(f"{name!r} is enqueued, but the search space has no such dimension")
         for name, value in self._named_values():
             _check_hyperparameter(name, value)
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _workers_share_a_study(self) -> SweepConfig:
+        if self.workers > 1 and self.storage.type == "memory":
+            raise ValueError(f"{self.workers} workers can't share a study in memory: use the storage journal or sqlite")
         return self
 
     def _named_values(self) -> Iterator[tuple[str, Any]]:
@@ -184,16 +196,60 @@ def run_sweep(
         should_resume=finished(study) > 0,
         uid=uid,
     ) as run:
-        trials = Trials(config, hyperparameters, inputs.prepare(backbone), inputs, folder, keep, tracker, progress)
-        seconds = config.timeout_minutes * 60 - _spent(study) if config.timeout_minutes else None
-        run_trials(study, trials.run, config.max_trials, seconds)
+        clock = Clock(study)
+        seconds = config.timeout_minutes * 60 - clock.earlier() if config.timeout_minutes else None
+        prepared = inputs.prepare(backbone)
+        trials = Trials(config, hyperparameters, prepared, inputs, folder, keep, tracker, progress, clock)
+        if config.workers > 1:
+            environment = tracker.environment(run)
+            recipe = tracker.experiment_name if environment else None
+            work = _Work(config, hyperparameters, inputs, backbone, folder, keep, study_name, recipe, tracker.switches)
+            run_in_workers(study, work, config.workers, config.max_trials, seconds, clock, folder, environment)
+        else:
+            run_trials(study, trials.run, config.max_trials, seconds, clock)
         result = _result(study, backbone.name, trials, run.uid)
         run.log(result.record())
     return result
 
 
-def open_study(config: SweepConfig, folder: Path, study_name: str, seed: int) -> optuna.Study:
-    """The study of this name, with the known-good trials enqueued when it is new."""
+@dataclass(frozen=True)
+class _Work:
+    """What a worker process is given: plain data, with the texts as they were read and tokenized once."""
+
+    config: SweepConfig
+    hyperparameters: Hyperparameters
+    inputs: Inputs
+    backbone: BackboneConfig
+    folder: Path
+    keep: int
+    study_name: str
+    experiment: str | None
+    switches: Switches
+
+    def __call__(self, share: Share) -> None:
+        """The worker's trials, in a journal of its own below the sweep run that the environment names."""
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // self.config.workers))
+        study = open_study(self.config, self.folder, self.study_name, self.inputs.seed, share.worker)
+        tracker = self._tracker()
+        shared = (self.config, self.hyperparameters, self.inputs.prepare(self.backbone), self.inputs, self.folder)
+        clock = Clock(study, share.session, share.began)
+        try:
+            run_share(study, Trials(*shared, self.keep, tracker, quiet, clock).run, share)
+        finally:
+            tracker.close()
+
+    def _tracker(self) -> MLflowSweepTracker:
+        if self.experiment is None:
+            return MLflowSweepTracker.off()
+        return MLflowSweepTracker(self.experiment, switches=self.switches)
+
+
+def open_study(
+    config: SweepConfig, folder: Path, study_name: str, seed: int, worker: int | None = None
+) -> optuna.Study:
+    """The study of this name, with the known-good trials enqueued when it is new; as `worker` sees it, if any."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -205,17 +261,12 @@ def open_study(config: SweepConfig, folder: Path, study_name: str, seed: int) ->
         pruner=config.pruner.build(config.max_trials),
     )
     # a seeded sampler starts its sequence anew in each process: shifted, it does not repeat the earlier trials
-    study.sampler = sampler(config.sampler, seed + len(study.trials), config.max_trials)
-    if not study.trials:
+    shift = len(study.trials) + 1000 * (worker or 0)
+    study.sampler = sampler(config.sampler, seed + shift, config.max_trials, config.workers)
+    if not study.trials and worker is None:
         for values in config.enqueue:
             study.enqueue_trial(dict(values))
     return study
-
-
-def _spent(study: optuna.Study) -> float:
-    """Seconds that the study's finished trials took, over all sessions."""
-    durations = (trial.duration for trial in study.get_trials(deepcopy=False) if trial.duration)
-    return float(sum(duration.total_seconds() for duration in durations))
 
 
 def _result(study: optuna.Study, backbone: str, made: Trials, uid: str) -> SweepResult:
@@ -225,6 +276,7 @@ def _result(study: optuna.Study, backbone: str, made: Trials, uid: str) -> Sweep
     if not values:
         raise StageError(f"none of the {len(trials)} trials of {backbone} completed; see the warnings above")
     ranked = {trial.number: trial for number in made.best(values) for trial in trials if trial.number == number}
+    made.drop_all_but(ranked)
     return SweepResult(
         uid=uid,
         backbone=backbone,

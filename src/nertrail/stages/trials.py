@@ -6,12 +6,14 @@ import math
 import shutil
 import statistics
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nertrail.errors import TrialError
+from nertrail.execution.clock import Clock
 from nertrail.records import RunRecord
 from nertrail.stages.folds import make_folds
 from nertrail.stages.inputs import Hyperparameters, Inputs, Prepared, Progress
@@ -40,6 +42,15 @@ class Trials:
     keep: int
     tracker: MLflowSweepTracker
     progress: Progress
+    clock: Clock
+
+    @cached_property
+    def folds(self) -> list[Prepared]:
+        """The folds of the train split, tokenized once for all trials."""
+        assert self.config.k_folds is not None
+        pairs = make_folds(self.inputs.dataset.train, self.config.k_folds, self.inputs.seed)
+        encode = self.prepared.encode
+        return [replace(self.prepared, train=encode(train), validation=encode(rest)) for train, rest in pairs]
 
     def run(self, trial: optuna.Trial) -> float:
         """One trial in a run of its own: its objective, or whatever it failed with."""
@@ -69,7 +80,7 @@ class Trials:
     def _score(self, trial: optuna.Trial, params: Mapping[str, Any], run: Run) -> float:
         settings = self._settings(params)
         if self.config.k_folds:
-            metrics = self._cross_validate(trial, settings, run, self.config.k_folds)
+            metrics = self._cross_validate(trial, settings, run)
         else:
             folder = self._checkpoint(trial.number)
             fitted = self._fit(settings, self.prepared, folder, _reporter(trial, run, self), _uid(trial))
@@ -97,6 +108,11 @@ class Trials:
     ) -> Fitted:
         from nertrail.ner.trainer import fit
 
+        def tick(epoch: Epoch) -> None:
+            self.clock.tick()
+            if on_epoch is not None:
+                on_epoch(epoch)
+
         shutil.rmtree(folder, ignore_errors=True)
         what = f"{self.prepared.backbone.name} {folder.name}"
         return fit(
@@ -107,25 +123,21 @@ class Trials:
             data.tokenizer,
             settings,
             folder,
-            on_epoch=on_epoch,
+            on_epoch=tick,
             on_step=lambda done, total: self.progress(what, done, total),
             run_uid=run_uid if self.tracker.records else None,
         )
 
-    def _cross_validate(self, trial: optuna.Trial, settings: FitSettings, run: Run, count: int) -> dict[str, float]:
+    def _cross_validate(self, trial: optuna.Trial, settings: FitSettings, run: Run) -> dict[str, float]:
         """Every fold's metrics, and mean and standard deviation of the objective; prunes between folds."""
         metrics: dict[str, float] = {}
         values: list[float] = []
-        folds = make_folds(self.inputs.dataset.train, count, self.inputs.seed)
-        for index, (train, validation) in enumerate(folds):
-            data = replace(
-                self.prepared, train=self.prepared.encode(train), validation=self.prepared.encode(validation)
-            )
+        for index, data in enumerate(self.folds):
             scores = self._fold(trial, settings, data, index, run)
             values.append(objective_of(scores, self.config.objective.metric))
             metrics.update({f"fold_{index}_{name}": value for name, value in scores.items()})
             _report(trial, statistics.fmean(values), index)
-        means = {name: statistics.fmean(metrics[f"fold_{i}_{name}"] for i in range(count)) for name in scores}
+        means = {name: statistics.fmean(metrics[f"fold_{i}_{name}"] for i in range(len(values))) for name in scores}
         spread = {"cv_mean": statistics.fmean(values), "cv_std": statistics.stdev(values)}
         return {**metrics, **means, **spread}
 
@@ -158,6 +170,12 @@ class Trials:
         """Remove what a trial wrote, and its folds."""
         for folder in (self._checkpoint(number), *self._checkpoint(number).parent.glob(f"{number}-fold-*")):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def drop_all_but(self, kept: Collection[int]) -> None:
+        """Remove what is left of all other trials: of several workers none knows when the last of another has lost."""
+        for folder in (self.folder / "trials").glob("*"):
+            if int(folder.name.split("-", 1)[0]) not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def best(self, values: Mapping[int, float]) -> list[int]:
         """Numbers of the trials whose checkpoints stay, the best first; of equals the earlier."""

@@ -83,6 +83,11 @@ class Tracker:
         """Whether anything is written down: not where the tracker is off or its stage is switched off."""
         return not isinstance(self._backend, NullBackend)
 
+    @property
+    def experiment_name(self) -> str:
+        """The MLflow experiment of every run."""
+        return self._experiment
+
     def existing_run(self, uid: str) -> Run:
         """A handle of a run that this run dir knows, without reopening it: to tag it, for instance."""
         return self._handle(uid, uid)

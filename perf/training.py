@@ -1,0 +1,266 @@
+"""Time to quality of our training against transformers' token-classification example: same data, model, schedule.
+
+Usage: python perf/training.py EXPERIMENT [--quick] [--seeds N] [--epochs N] [--modes A,B] [--out FILE] ...
+
+Each seed trains every mode once, one after the other, the order turned by one with each seed. A mode is a precision
+and a batching of ours, as fp32:bucket, or `example`: the `Trainer` with the example's defaults (fp32, random order,
+padding to the longest of a batch, each batch's loss divided by its own count). What is reported:
+
+- CPU-seconds of training until the mean validation micro-F1 reaches the example's after its last epoch, linear between
+  epochs, evaluation aside, and how many times sooner than the example;
+- pieces trained on per CPU-second; test micro-F1 with a 95 % t interval, and of its paired difference from the example;
+- CPU-seconds of evaluation on validation, ours against the example's, and how far the F1 of a reloaded last-best
+  checkpoint in the mode's precision lies from the last epoch's.
+
+CPU-seconds are those of the process, all threads. `--quick` shows that it works: few texts, two seeds, one epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from nertrail.experiment import find_config, load_experiment
+from nertrail.ner.checkpoint import pad_id
+from nertrail.ner.evaluation import evaluate
+from nertrail.ner.hardware import hardware
+from nertrail.ner.loop import _Collator, _rows
+from nertrail.ner.model import load_model, quiet, window_logits
+from nertrail.ner.pace import pieces_of
+from nertrail.ner.predictor import BATCH_PIECES, TorchRecognizer, in_batches, run
+from nertrail.ner.trainer import FitSettings, fit
+from nertrail.ner.windows import Encoded
+from nertrail.stages.inputs import Prepared, read_inputs
+from nertrail.stages.seeds import t_interval
+
+EXAMPLE = "example"
+MODES = (EXAMPLE, "fp32:length", "fp32:shuffle", "fp32:bucket", "bf16:length", "bf16:shuffle", "bf16:bucket")
+EXAMPLE_BATCH = 8  # of the example, in training and in evaluation
+
+
+@dataclass
+class Outcome:
+    """One training: CPU-seconds and validation micro-F1 after each epoch, and the last epoch's numbers."""
+
+    mode: str
+    seed: int
+    seconds: list[float]
+    validation: list[float]
+    test: float
+    pieces: int
+    evaluation_seconds: float
+    evaluation_f1: float
+
+
+class Meter:
+    """CPU-seconds that training took, the listener's own aside."""
+
+    def __init__(self) -> None:
+        self.since, self.total = time.process_time(), 0.0
+        self.seconds: list[float] = []
+        self.validation: list[float] = []
+
+    def stop(self) -> None:
+        self.total += time.process_time() - self.since
+
+    def mark(self, f1: float) -> None:
+        self.seconds.append(self.total)
+        self.validation.append(f1)
+        self.since = time.process_time()
+
+
+def ours(mode: str, data: Prepared, settings: FitSettings) -> Outcome:
+    """A training of `fit`, its clock stopped from the last step of an epoch until its evaluation is over."""
+    precision, batching = mode.split(":")
+    settings = replace(settings, precision=precision, batching=batching)
+    meter, steps = Meter(), math.ceil(len(data.train.windows) / settings.batch_size)
+
+    def on_step(done: int, _total: int) -> None:
+        if done % steps == 0:
+            meter.stop()
+
+    with tempfile.TemporaryDirectory() as folder:
+        given = (data.backbone, data.labels, data.train, data.validation, data.tokenizer, settings, Path(folder))
+        fitted = fit(*given, on_step=on_step, on_epoch=lambda epoch: meter.mark(epoch.metrics["micro-f1-span"]))
+        recognizer = TorchRecognizer(fitted.checkpoint, precision)
+        began = time.process_time()
+        scored = evaluate(data.validation, run(recognizer, data.validation), settings.decoding).micro_f1_span
+        spent = time.process_time() - began
+        test = test_f1(TorchRecognizer(fitted.checkpoint), data.test, settings.decoding)
+    return _outcome(mode, settings, meter, data, test, spent, scored)
+
+
+def example(data: Prepared, settings: FitSettings) -> Outcome:
+    """The Trainer with the example's defaults, evaluated in batches in the data's order, scored by our metric."""
+    meter, rows = Meter(), _rows(data.train)
+    with quiet():
+        model = load_model(data.backbone, data.labels, seed=settings.seed)
+    pad, spent, scored = pad_id(model.config.to_dict()), 0.0, 0.0
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+            nonlocal spent, scored
+            meter.stop()
+            began = time.process_time()
+            model.eval()
+            scored = _in_order(model, data.validation, pad, settings.decoding)
+            spent = time.process_time() - began
+            meter.mark(scored)
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        arguments = TrainingArguments(
+            output_dir=folder,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=settings.batch_size,
+            num_train_epochs=settings.epochs,
+            weight_decay=settings.weight_decay,
+            warmup_steps=settings.warmup,
+            seed=settings.seed,
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            remove_unused_columns=False,
+        )
+        trainer = Trainer(model, arguments, _Collator(pad), rows, callbacks=[Watch()])
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    model.eval()
+    assert data.test is not None
+    test = _in_order(model, data.test, pad, settings.decoding)
+    return _outcome(EXAMPLE, settings, meter, data, test, spent, scored)
+
+
+def _in_order(model: Any, encoded: Encoded, pad: int, decoding: str) -> float:
+    """Micro-F1 from batches of the example's size in the data's order."""
+    logits = []
+    for start in range(0, len(encoded.windows), EXAMPLE_BATCH):
+        logits += window_logits(model, encoded.windows[start : start + EXAMPLE_BATCH], pad)
+    return evaluate(encoded, logits, decoding).micro_f1_span
+
+
+def test_f1(recognizer: TorchRecognizer, encoded: Encoded | None, decoding: str) -> float:
+    assert encoded is not None
+    return evaluate(encoded, in_batches(recognizer.logits, encoded, BATCH_PIECES), decoding).micro_f1_span
+
+
+def _outcome(
+    mode: str, settings: FitSettings, meter: Meter, data: Prepared, test: float, spent: float, scored: float
+) -> Outcome:
+    pieces = pieces_of(data.train.windows) * len(meter.seconds)
+    return Outcome(mode, settings.seed, meter.seconds, meter.validation, test, pieces, spent, scored)
+
+
+def seconds_to(target: float, outcomes: Sequence[Outcome]) -> float | None:
+    """CPU-seconds until the mean validation F1 reaches `target`, linear between epochs; None if it never does."""
+    before, f1 = 0.0, 0.0
+    for epoch in range(len(outcomes[0].seconds)):
+        now = sum(o.seconds[epoch] for o in outcomes) / len(outcomes)
+        mean = sum(o.validation[epoch] for o in outcomes) / len(outcomes)
+        if mean >= target:
+            return before + (now - before) * (target - f1) / (mean - f1) if mean > f1 else now
+        before, f1 = now, mean
+    return None
+
+
+def summary(outcomes: Sequence[Outcome], modes: Sequence[str]) -> list[dict[str, Any]]:
+    """One row per mode."""
+    by_mode = {mode: [o for o in outcomes if o.mode == mode] for mode in modes}
+    base = by_mode.get(EXAMPLE) or by_mode[modes[0]]
+    target = sum(o.validation[-1] for o in base) / len(base)
+    reference = seconds_to(target, base)
+    rows = []
+    for mode, found in by_mode.items():
+        reached = seconds_to(target, found)
+        rows.append(
+            {
+                "mode": mode,
+                "seeds": len(found),
+                "target": target,
+                "seconds_to_target": reached,
+                "times_sooner": reference / reached if reached and reference else None,
+                "pieces_per_cpu_second": sum(o.pieces for o in found) / sum(o.seconds[-1] for o in found),
+                "validation": _interval([max(o.validation) for o in found]),
+                "validation_difference": _difference([max(o.validation) for o in found], base),
+                "test": _interval([o.test for o in found]),
+                "test_difference": _interval([o.test - b.test for o, b in zip(found, base, strict=True)]),
+                "evaluation_f1_difference": _interval([o.evaluation_f1 - o.validation[-1] for o in found]),
+                "evaluation_cpu_seconds": sum(o.evaluation_seconds for o in found) / len(found),
+            }
+        )
+    return rows
+
+
+def _difference(best: Sequence[float], base: Sequence[Outcome]) -> list[float]:
+    return _interval([value - max(b.validation) for value, b in zip(best, base, strict=True)])
+
+
+def _interval(values: Sequence[float]) -> list[float]:
+    """Mean, and the ends of its 95 % t interval where there are two values or more."""
+    if len(values) < 2:
+        return [values[0]]
+    low, mean, high, _ = t_interval(values)
+    return [round(mean, 4), round(low, 4), round(high, 4)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, print a table, write everything as JSON."""
+    options = _parse(argv)
+    experiment = load_experiment(find_config(options.experiment), options.set)
+    inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
+    if options.quick:
+        parts = {name: documents[:64] for name, documents in inputs.dataset.splits.items()}
+        inputs = replace(inputs, dataset=replace(inputs.dataset, **parts), _cache={})
+    data, modes, outcomes = inputs.prepare(experiment.backbones[options.backbone]), options.modes.split(","), []
+    for number in range(options.seeds):
+        turn = number % len(modes)
+        for mode in modes[turn:] + modes[:turn]:
+            settings = experiment.hyperparameters.fit_settings(
+                epochs=options.epochs,
+                seed=experiment.seed + number,
+                metric="micro-f1-span",
+                decoding=experiment.decoding,
+                patience=None,
+            )
+            outcomes.append(example(data, settings) if mode == EXAMPLE else ours(mode, data, settings))
+            print(json.dumps(asdict(outcomes[-1])), file=sys.stderr, flush=True)
+    rows = summary(outcomes, modes)
+    for row in rows:
+        print(json.dumps(row))
+    report = {"hardware": hardware(), "threads": torch.get_num_threads(), "modes": rows}
+    if options.out:
+        report["outcomes"] = [asdict(outcome) for outcome in outcomes]
+        Path(options.out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("experiment", help="an experiment file or a preset")
+    parser.add_argument("--quick", action="store_true", help="64 texts per split, 2 seeds, 1 epoch")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--backbone", type=int, default=0, help="its place in the experiment's list")
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--out", help="where everything goes as JSON")
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.seeds, options.epochs = 2, 1
+    return options
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
