@@ -16,7 +16,7 @@ from operations import OPERATIONS, T0, Operation, Player, without
 
 from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
-from nertrail.tracking.uploader import sync
+from nertrail.tracking.sync import sync
 
 Compare = Callable[[list[Operation]], None]
 STORES = [

@@ -18,7 +18,8 @@ from nertrail.tracking.destination import state_folder
 from nertrail.tracking.mlflow_client import client_environment
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, MLflowTrainingTracker
 from nertrail.tracking.state import load_health
-from nertrail.tracking.uploader import follow, sync
+from nertrail.tracking.sync import sync
+from nertrail.tracking.uploader import follow
 
 pytestmark = pytest.mark.server
 # fault → how often it is met
