@@ -91,7 +91,7 @@ class Killer:
 
     def _kill_uploader(self) -> None:
         owner = holder(self._lock) if written(self.run_dir) >= self._next else None
-        if owner is not None and self._is_ours(owner["pid"]):
+        if owner and self._is_ours(owner.get("pid", 0)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(owner["pid"], signal.SIGKILL)
                 self.uploaders += 1
