@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -123,6 +125,28 @@ def test_an_uploader_that_cannot_be_started_costs_a_warning_and_no_record(
     assert tracker.flush(60).pending == 3
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(messages) == 1 and "Resource temporarily unavailable" in messages[0] and "nertrail sync" in messages[0]
+
+
+def test_credentials_that_came_later_need_another_uploader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def spawn(*_: object) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        return started[-1]
+
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "process")
+    monkeypatch.setattr(launcher, "_spawn", spawn)
+    opened = Link.open(tmp_path / "run", "https://host", 30)
+    opened.launcher.look()
+    assert len(started) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "as I was told to")
+    opened.launcher.look()
+    assert [process.poll() for process in started] == [-signal.SIGTERM, None]
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
+    opened.launcher.look()
+    started[-1].kill()
+    started[-1].wait()
+    assert len(started) == 3
 
 
 def test_another_program_that_delivers_already_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
