@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -193,3 +194,15 @@ def run_all(threads: list[threading.Thread]) -> None:
     each: list[Callable[[], None]] = [*(thread.start for thread in threads), *(thread.join for thread in threads)]
     for call in each:
         call()
+
+
+def test_a_tracker_that_lives_as_long_as_the_interpreter_ends_silently(tmp_path: Path) -> None:
+    code = (
+        "import sys; from nertrail.tracking import journal\n"
+        "from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker\n"
+        "journal.kept = MLflowTrainingTracker('e', run_dir=sys.argv[1])  # so that it goes with its own module\n"
+        "journal.kept.start_training_run('r', 'mini')\n"
+    )
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
