@@ -81,9 +81,12 @@ def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print a table."""
+    """Print a table, at once."""
     head = Row("measured", "value", "spread", 0, "goal")
     widths = [max(len(getattr(row, name)) for row in (head, *rows)) for name in ("what", "value", "spread")]
     print(f"{'measured':<{widths[0]}}  {'value':<{widths[1]}}  {'spread':<{widths[2]}}  {'n':>7}  goal")
     for row in rows:
-        print(f"{row.what:<{widths[0]}}  {row.value:<{widths[1]}}  {row.spread:<{widths[2]}}  {row.n:>7}  {row.goal}")
+        print(
+            f"{row.what:<{widths[0]}}  {row.value:<{widths[1]}}  {row.spread:<{widths[2]}}  {row.n:>7}  {row.goal}",
+            flush=True,
+        )

@@ -45,7 +45,7 @@ class Size:
     megabytes: tuple[int, ...]
 
 
-FULL = Size(5000, 1.0, 200, 300, 0.03, 100, 4, 3, (100_000, 1_000_000), (100, 1000))
+FULL = Size(5000, 1.0, 200, 300, 0.03, 100, 3, 3, (100_000, 1_000_000), (100, 1000))
 QUICK = Size(500, 0.05, 10, 20, 0.05, 40, 1, 1, (2_000, 20_000), (1, 20))
 
 
@@ -93,18 +93,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few repeats")
     parser.add_argument("--only", action="append", choices=PARTS, help="one part; repeatable")
     arguments = parser.parse_args()
-    rows: list[Row] = []
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory(prefix="nertrail-perf-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with mlflow_server(folder / "server") as uri:
             for part in arguments.only or PARTS:
                 (folder / part).mkdir()
-                print(f"· {part} (load average {os.getloadavg()[0]:.1f})", flush=True)
-                rows += PARTS[part](uri, folder / part, QUICK if arguments.quick else FULL)
-    print(
-        f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n"
-    )
-    show(rows)
+                rows = PARTS[part](uri, folder / part, QUICK if arguments.quick else FULL)
+                print(f"\n{part} (load average {os.getloadavg()[0]:.1f})\n")
+                show(rows)
 
 
 if __name__ == "__main__":
