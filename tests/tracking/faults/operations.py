@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from export import Export
 from hypothesis import strategies as st
 
+from export import Export
 from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef
 from nertrail.tracking.protocol import PARENT_TAG, Backend, Point, RunStart
 

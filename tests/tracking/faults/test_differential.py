@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from direct import Direct
-from export import export
 from hypothesis import HealthCheck, example, given, settings
 from operations import OPERATIONS, T0, Operation, Player, without
 
+from export import export
 from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.sync import sync
