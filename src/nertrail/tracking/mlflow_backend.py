@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef, Value, read_json, write_json
+from nertrail.records import Artifact, DatasetInput, ModelVersion, RunRecord, RunRef, Value, read_json, write_json
 from nertrail.tracking.destination import resolve, sqlite_path
 from nertrail.tracking.fitting import OVERFLOW_TAG, Fitting
 from nertrail.tracking.mlflow_client import patience, translated
@@ -64,7 +64,10 @@ class MlflowBackend:
         with translated():
             run_id = self._require(uid)
             for artifact in record.artifacts:
-                self._upload(run_id, artifact)
+                if artifact.version is None:
+                    self._upload(run_id, artifact)
+                else:
+                    self._register(run_id, artifact, artifact.version)
             if record.datasets:
                 self._client().log_inputs(run_id, datasets=[_dataset(dataset) for dataset in record.datasets])
             self._send(uid, record.params, record_points(record, at_ms), record.tags)
@@ -195,6 +198,13 @@ class MlflowBackend:
         self._upload(run_id, Artifact(path, name))
         if fitting.count():
             self._client().set_tag(run_id, OVERFLOW_TAG, str(fitting.count()))
+
+    def _register(self, run_id: str, artifact: Artifact, version: ModelVersion) -> None:
+        """Make the folder a version of the experiment's model."""
+        from nertrail.tracking.registry import register
+
+        with patience():
+            register(self._client(), run_id, artifact.path, version, self.run_id, self.profile.logged_models)
 
     def _upload(self, run_id: str, artifact: Artifact) -> None:
         """Upload a file or folder to the place that its name says."""
