@@ -246,7 +246,7 @@ ROWS |= {
 SWITCHES = {
     "benchmark": ("enabled", "log_artifacts"),
     "training": ("enabled", "log_checkpoint", "log_metrics_json"),
-    "conversion": ("enabled", "log_onnx_model", "log_conversion_log"),
+    "conversion": ("enabled", "log_onnx_model", "log_conversion_log", "register_model"),
     "sweep": ("enabled", "log_trials", "log_best_checkpoint"),
     "selection": ("enabled",),
 }
