@@ -63,6 +63,10 @@ class Experiment(Model):
         """
         return read_inputs(self.data, self.windows, self.decoding, self.seed, backbones=self.backbones, run_dir=run_dir)
 
+    def read(self, data: DataConfig) -> Inputs:
+        """Other data, looked at as this experiment looks at its own."""
+        return read_inputs(data, self.windows, self.decoding, self.seed, backbones=self.backbones)
+
     def to_yaml(self) -> str:
         """The resolved settings, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -17,7 +17,7 @@ from nertrail.execution.local import finished, run_trials
 from nertrail.execution.workers import Share, run_in_workers, run_share
 from nertrail.records import Artifact, RunRecord, run_reference
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Progress, quiet
-from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, sampler, startup_trials
+from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, is_random, sampler
 from nertrail.stages.trials import Trials, completed
 from nertrail.tracking.mlflow_tracker import MLflowSweepTracker
 from nertrail.tracking.names import best_params, prefixed
@@ -83,7 +83,7 @@ class SweepConfig(Model):
 
     def is_random_search(self) -> bool:
         """Whether every trial is drawn before the sampler has anything to learn from."""
-        return self.sampler == "random" or self.max_trials <= startup_trials(self.max_trials)
+        return self.sampler == "random" or all(map(is_random, range(self.max_trials)))
 
 
 def _check_hyperparameter(name: str, value: Any) -> None:
@@ -258,11 +258,9 @@ def open_study(
         study_name=study_name,
         direction=config.objective.goal,
         load_if_exists=True,
+        sampler=sampler(config.sampler, seed, config.workers),
         pruner=config.pruner.build(config.max_trials),
     )
-    # a seeded sampler starts its sequence anew in each process: shifted, it does not repeat the earlier trials
-    shift = len(study.trials) + 1000 * (worker or 0)
-    study.sampler = sampler(config.sampler, seed + shift, config.max_trials, config.workers)
     if not study.trials and worker is None:
         for values in config.enqueue:
             study.enqueue_trial(dict(values))
