@@ -173,7 +173,7 @@ ROWS: dict[str, tuple[Any, Read]] = {
     "sweep.patience": (4, lambda lab: lab.trial()[5].patience),
     "sweep.objective.metric": ("micro-f1-span", lambda lab: lab.trial()[5].metric),
     "sweep.objective.goal": ("minimize", lambda lab: lab.study().direction.name.lower()),
-    "sweep.sampler": (
+    "sweep.sampler": ("random", lambda lab: type(lab.study().sampler._make(0, 0)).__name__[:6].lower()),
         "random",
         lambda lab: type(lab.study().sampler._make(0, 0)).__name__.removesuffix("Sampler").lower(),
     ),
