@@ -125,7 +125,7 @@ class Lab:
 
     def converting(self) -> Any:
         steps, training = self.steps, SimpleNamespace(uid="u", checkpoint=self.folder, backbone="b")
-        self.patch.setattr("nertrail.steps.encoded_for", lambda *_: None)
+        self.patch.setattr("nertrail.steps.Texts.of", lambda *_: None)
         return self.reached("nertrail.steps.convert_model", lambda: steps.convert("onnx_fp32", training)).given[0]
 
     def tracker(self, stage: str = "sweep") -> Reached:
@@ -246,7 +246,7 @@ ROWS |= {
 SWITCHES = {
     "benchmark": ("enabled", "log_artifacts"),
     "training": ("enabled", "log_checkpoint", "log_metrics_json"),
-    "conversion": ("enabled", "log_onnx_model", "log_conversion_log"),
+    "conversion": ("enabled", "log_onnx_model", "log_conversion_log", "register_model"),
     "sweep": ("enabled", "log_trials", "log_best_checkpoint"),
     "selection": ("enabled",),
 }

@@ -275,10 +275,20 @@ class Steps:
                 folder,
                 texts=Texts.of(self.inputs, training.checkpoint),
                 source_training_run=training.uid,
+                made_from=self._made_from(),
                 tracker=self.trackers.of(MLflowConversionTracker),
                 uid=entry.uid,
             ),
         )
+
+    def _made_from(self) -> dict[str, tuple[str, ...]]:
+        """The runs of this experiment that led to the final training."""
+        known = {entry.step: entry.uid for entry in self.ledger.entries() if entry.state == "done" and "" in entry.uids}
+        steps = planned(self.experiment)
+        return {
+            "source_selection_run": tuple(known[step] for step in steps if step == "selection" and step in known),
+            "source_sweep_runs": tuple(known[step] for step in steps if step.startswith("sweep-") and step in known),
+        }
 
     def benchmark_final(
         self, training: TrainingResult, conversions: Sequence[ConversionResult]

@@ -257,7 +257,7 @@ def _result(candidate: Candidate, report: dict[str, Any], folder: Path, uid: str
     from nertrail import plots
 
     path = write_json(folder / "benchmark.json", report)
-    picture = plots.latency(report, folder / "latency.png")
+    picture = plots.latency(report, folder / "latency.png", candidate.name)
     return BenchmarkResult(
         uid=uid,
         name=candidate.name,

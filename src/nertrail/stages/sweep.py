@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import optuna
 
 STAGE = "sweep"
+ENOUGH_TRIALS = 10
+"""Completed trials below which importances are noise: two trials give one parameter everything."""
 
 
 class ObjectiveConfig(Model):
@@ -313,17 +315,38 @@ def _pictures(
     history = [{"number": t.number, "value": t.value, "state": t.state} for t in trials]
     return (
         plots.optimization_history(history, folder / "optimization_history.png", objective.metric, objective.goal),
-        plots.param_importances(_importances(study), folder / "param_importances.png"),
+        plots.param_importances(_importances(study), folder / "param_importances.png", _note(study)),
     )
+
+
+def _varied(study: optuna.Study) -> list[str]:
+    """The hyperparameters of which the completed trials tried more than one value."""
+    tried: dict[str, set[str]] = {}
+    for trial in completed(study):
+        for name, value in trial.params.items():
+            tried.setdefault(name, set()).add(repr(value))
+    return [name for name, values in tried.items() if len(values) > 1]
+
+
+def _note(study: optuna.Study) -> str:
+    """What the picture of the importances says of itself."""
+    done = completed(study)
+    if len(done) < ENOUGH_TRIALS:
+        return f"{len(done)} completed trials: importances need at least {ENOUGH_TRIALS}"
+    never = sorted({name for trial in done for name in trial.params} - set(_varied(study)))
+    return f"{len(done)} completed trials" + (f"; never varied: {', '.join(never)}" if never else "")
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:
     """How much each hyperparameter mattered; empty where the trials are too few or too alike to tell."""
     import optuna
 
+    varied = _varied(study)
+    if len(completed(study)) < ENOUGH_TRIALS or not varied:
+        return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Optuna warns where it would call all equally important
-            return dict(optuna.importance.get_param_importances(study))
+            return dict(optuna.importance.get_param_importances(study, params=varied))
     except (RuntimeError, ValueError, UserWarning):
         return {}
