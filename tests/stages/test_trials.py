@@ -193,9 +193,10 @@ def test_a_timeout_counts_over_sessions_but_not_what_lies_between(
     assert 50 < seen[0] < 60
 
 
-def test_no_trial_begins_after_the_timeout(sweep: Any) -> None:
+def test_no_trial_begins_after_the_timeout(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep([0.5])
-    result, script = sweep([0.6], max_trials=2, timeout_minutes=1e-9)
+    monkeypatch.setattr("nertrail.execution.clock.Clock.earlier", lambda self: 60.0)
+    result, script = sweep([0.6], max_trials=2, timeout_minutes=1)
     assert (len(result.trials), len(script.data)) == (1, 0)
 
 
