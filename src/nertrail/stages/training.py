@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pydantic
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nertrail.tracking.mlflow_tracker import Run
 
 STAGE = "training"
+SCORES = get_args(Metric)
 
 
 class TrainingConfig(Model):
@@ -96,8 +97,9 @@ class TrainingResult(Model):
         )
 
     def scores(self) -> dict[str, float]:
-        """What the trainings of several seeds are compared by."""
-        return {**self.metrics, **prefixed(self.test_metrics, "test_")}
+        """What the trainings of several seeds are compared by: the scores, without what lies behind them."""
+        plain, test = ({k: v for k, v in of.items() if k in SCORES} for of in (self.metrics, self.test_metrics))
+        return {**plain, **prefixed(test, "test_")}
 
 
 def train_model(
@@ -248,7 +250,7 @@ class _Training:
             run = MLflowTrainingTracker.off().start_training_run("", "")
             fitted = self.fit(run, progress, records=False)
             validation, test = self._score(fitted.checkpoint)
-            scores = {**validation.scores.metrics(), **prefixed(test.scores.metrics() if test else {}, "test_")}
+            scores = {**validation.scores.plain(), **prefixed(test.scores.plain() if test else {}, "test_")}
             write_json(path, scores)
             shutil.rmtree(self.folder / "fit")
         return SeedScores.of(self.seed, uid, read_json(path))
