@@ -241,7 +241,9 @@ class Steps:
     def _old(self) -> Inputs | None:
         """The data that the source was trained on, where it is named."""
         data, made = self.experiment.training.source_data, self.experiment
-        return None if data is None else read_inputs(data, made.windows, made.decoding, made.seed)
+        if data is None:
+            return None
+        return read_inputs(data, made.windows, made.decoding, made.seed, backbones=made.backbones)
 
     def convert(self, target: Target, training: TrainingResult) -> ConversionResult:
         config = self.experiment.conversion
