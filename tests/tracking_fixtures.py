@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -46,8 +47,13 @@ def store(fresh_store: Path, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real `mlflow server` that lives for the whole session."""
-    folder = tmp_path_factory.mktemp("server")
-    port = free_port()
+    with running_server(tmp_path_factory.mktemp("server"), free_port()) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running_server(folder: Path, port: int) -> Iterator[str]:
+    """The URL of a real `mlflow server` over what lies in the folder, killed behind the body."""
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     command += [
         "--backend-store-uri",
@@ -56,7 +62,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         str(folder / "files"),
     ]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("ab") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0)
     try:
         wait_until_up(f"http://127.0.0.1:{port}", server, folder / "log")

@@ -7,7 +7,8 @@
     │   └── ModelError         a backbone or a checkpoint folder
     ├── StageError             a stage ran and failed; exit code 1
     │   ├── TrialError         a trial has no usable objective
-    │   └── ConversionError    an ONNX target could not be made or failed its check
+    │   ├── ConversionError    an ONNX target could not be made or failed its check
+    │   └── PromotionError     a registered model is not good enough to be the champion
     └── TrackingError          inside `tracking` only; never reaches a stage
 
 An InputError's message names the place, the value found there and the remedy.
@@ -68,6 +69,10 @@ class TrialError(StageError):
 
 class ConversionError(StageError):
     """An ONNX target could not be made or failed its check."""
+
+
+class PromotionError(StageError):
+    """A registered model is not good enough to be the champion."""
 
 
 class TrackingError(NertrailError):

@@ -19,6 +19,7 @@ from nertrail.stages.inputs import BackboneConfig, DataConfig, Hyperparameters, 
 from nertrail.stages.selection import SelectionConfig
 from nertrail.stages.sweep import SweepConfig
 from nertrail.stages.training import TrainingConfig
+from nertrail.tracking import destination
 from nertrail.tracking.settings import MlflowConfig
 
 
@@ -62,6 +63,10 @@ class Experiment(Model):
         """
         return read_inputs(self.data, self.windows, self.decoding, self.seed, backbones=self.backbones, run_dir=run_dir)
 
+    def read(self, data: DataConfig) -> Inputs:
+        """Other data, looked at as this experiment looks at its own."""
+        return read_inputs(data, self.windows, self.decoding, self.seed, backbones=self.backbones)
+
     def to_yaml(self) -> str:
         """The resolved settings, defaults included."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -90,7 +95,11 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     tree = _with_chosen_mlflow(read_yaml(path), overrides)
     _check_mlflow(tree, path)
     tree = override(_with_mlflow(tree, path), [text for text in overrides if not _chooses_mlflow(text)])
-    return build(Experiment, tree, str(path), path.read_text(encoding="utf-8"), overrides)
+    experiment = build(Experiment, tree, str(path), path.read_text(encoding="utf-8"), overrides)
+    if experiment.mlflow and (uri := experiment.mlflow.tracking_uri):
+        of_environment = uri == os.environ.get("MLFLOW_TRACKING_URI")
+        destination.check(uri, "MLFLOW_TRACKING_URI" if of_environment else f"{path}: mlflow.tracking_uri")
+    return experiment
 
 
 def _chooses_mlflow(assignment: str) -> bool:

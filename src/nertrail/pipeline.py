@@ -23,6 +23,7 @@ from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
 from nertrail.tracking.receipt import Receipt
+from nertrail.tracking.redaction import environment_secrets, redact
 
 log = logging.getLogger(__name__)
 STAGES = ("sweep", "benchmark", "selection", "training", "conversion")
@@ -162,5 +163,5 @@ class _Pipeline:
     def _write_config(self) -> Path:
         path = self.steps.run_dir / "artifacts" / "config.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.steps.experiment.to_yaml(), encoding="utf-8")
+        path.write_text(redact(self.steps.experiment.to_yaml(), environment_secrets()), encoding="utf-8")
         return path

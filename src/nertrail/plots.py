@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 _INK, _QUIET, _ACCENT, _WARM = "#1f2933", "#9aa5b1", "#2166ac", "#b2182b"
 _STYLES = {"COMPLETE": ("completed", _ACCENT, "o"), "PRUNED": ("pruned", _QUIET, "v")}
 _LINES = (("mean_ms", "-", 2.0), ("p50_ms", ":", 1.2), ("p95_ms", "--", 1.2))
+_SMALLEST_RANGE = 0.1  # of scores, which lie between 0 and 1: ten points are the least that an axis shows
 _MAX_CELLS = 24  # of a confusion matrix, per side: above it, digits no longer fit
 
 
@@ -36,29 +37,41 @@ def optimization_history(trials: Sequence[Row], path: Path, metric: str = "objec
         best = _best_so_far(trials, goal)
         if best:
             axes.step(*zip(*best, strict=True), where="post", color=_WARM, label="best so far")
-            axes.legend(frameon=False)
+            _legend_beside(axes)
         else:
             _say(axes, "no completed trial")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _widen(axes, _SMALLEST_RANGE)
         axes.set(xlabel="trial", ylabel=metric, title=_history_title(trials))
     return path
 
 
-def param_importances(importances: Mapping[str, float], path: Path) -> Path:
-    """Draw the share of the objective's variance that each hyperparameter explains, the largest on top."""
+def param_importances(importances: Mapping[str, float], path: Path, note: str = "") -> Path:
+    """Draw the share of the objective's variance that each hyperparameter explains, the largest on top.
+
+    Args:
+        note: said below the bars, or in their place where there are none.
+    """
     with _figure(path, height=max(2.4, 1.4 + 0.45 * len(importances))) as figure:
         axes = figure.add_subplot()
         ordered = sorted(importances.items(), key=lambda item: item[1])
         bars = axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=_ACCENT, height=0.6)
         axes.bar_label(bars, fmt="%.2f", padding=4)
         if not importances:
-            _say(axes, "too few completed trials to tell")
-        axes.set(xlabel="importance (shares add up to 1)", xlim=(0, 1.1), title="Hyperparameter importance")
+            _say(axes, note or "too few completed trials to tell")
+            axes.set_yticks([])
+        below = f"\n{note}" if note and importances else ""
+        label = f"importance (shares add up to 1){below}"
+        axes.set(xlabel=label, xlim=(0, 1.1), title="Hyperparameter importance")
     return path
 
 
-def latency(report: Row, path: Path) -> Path:
-    """Draw a benchmark.json document: every sample, mean, p50 and p95 per batch size, model only and end to end."""
+def latency(report: Row, path: Path, name: str = "") -> Path:
+    """Draw a benchmark.json document: every sample, mean, p50 and p95 per batch size, model only and end to end.
+
+    Args:
+        name: what the model is called, for the title.
+    """
     batches = sorted(report["batches"].items(), key=lambda item: int(item[0]))
     groups = [
         (f"batch {size}\n{label}", color, part)
@@ -70,11 +83,10 @@ def latency(report: Row, path: Path) -> Path:
         axes = figure.add_subplot()
         for place, (_, color, part) in enumerate(groups):
             _draw_samples(axes, place, color, part)
-        axes.set_xticks(range(len(groups)), [label for label, _, _ in groups])
-        axes.margins(y=0.12)
+        axes.set_xticks(range(len(groups)), [f"{label}\n{_mean_of(part)}" for label, _, part in groups])
         axes.set_ylim(bottom=0)
-        _legend_once(axes)
-        axes.set(ylabel="ms per call", title=_latency_title(report))
+        _legend_beside(axes)
+        axes.set(ylabel="ms per call", title=_latency_title(report, name))
     return path
 
 
@@ -97,12 +109,19 @@ def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], path: Path) -> 
     return path
 
 
-def pareto(candidates: Sequence[Row], path: Path, metric: str = "objective", goal: str = "maximize") -> Path:
+def pareto(
+    candidates: Sequence[Row],
+    path: Path,
+    metric: str = "objective",
+    goal: str = "maximize",
+    batch_size: int | None = None,
+) -> Path:
     """Draw score against latency: the front, who was eligible, who was taken, and who was not measured.
 
     Args:
         candidates: `name`, `score`, `latency_ms` (None where it was not measured), `eligible` and `selected`.
         goal: whether a good score is a large one ("maximize") or a small one ("minimize").
+        batch_size: at which the latencies were measured, for the axis.
     """
     measured = [c for c in candidates if _finite(c["latency_ms"])]
     unmeasured = [c["name"] for c in candidates if not _finite(c["latency_ms"])]
@@ -111,14 +130,14 @@ def pareto(candidates: Sequence[Row], path: Path, metric: str = "objective", goa
         for candidate in measured:
             _draw_candidate(axes, candidate)
         if measured:
-            front = zip(*pareto_front(measured, goal), strict=True)
-            axes.step(*front, where="post", color=_QUIET, ls="--", label="Pareto front", zorder=1)
-            _legend_once(axes)
+            _draw_front(axes, pareto_front(measured, goal))
+            _legend_beside(axes)
         else:
             _say(axes, "no candidate was measured")
         axes.margins(0.18)
+        where = f" at batch size {batch_size}" if batch_size else ""
         note = f"\nlatency not measured: {', '.join(unmeasured)}" if unmeasured else ""
-        axes.set(xlabel=f"latency in ms{note}", ylabel=metric, title="Candidates: score against latency")
+        axes.set(xlabel=f"latency in ms{where}{note}", ylabel=metric, title="Candidates: score against latency")
     return path
 
 
@@ -178,13 +197,17 @@ def _draw_samples(axes: Any, place: int, color: str, part: Row) -> None:
     for name, style, width in _LINES:
         label = name.removesuffix("_ms")
         axes.hlines(part[name], place - 0.24, place + 0.24, color=_INK, lw=width, ls=style, label=label)
-    label = f"{part['mean_ms']:.1f} ms, n={part['n']}"
-    axes.annotate(label, (place, max(raw)), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8)
 
 
-def _latency_title(report: Row) -> str:
+def _mean_of(part: Row) -> str:
+    return f"mean {part['mean_ms']:.1f} ms\nof {part['n']} calls"
+
+
+def _latency_title(report: Row, name: str) -> str:
     where = f"{report['backend']} on {report['device']}, {report['threads']} thread(s)"
-    return f"Latency: {where}, up to {report['max_length']} pieces; dots are single calls"
+    busy = "\nthe machine was busy: wall times say too much" if report.get("contended") else ""
+    head = f"Latency of {name or 'the model'}\n{where}"
+    return f"{head}, up to {report['max_length']} pieces; dots are single calls{busy}"
 
 
 def _confusion_names(confusion: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -194,9 +217,10 @@ def _confusion_names(confusion: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _write_counts(axes: Any, counts: list[list[int]], shares: list[list[float]]) -> None:
+    """Every count but the zeros, which would hide the few mistakes among them."""
     for row, values in enumerate(counts):
-        for column, count in enumerate(values):
-            color = "white" if shares[row][column] > 0.5 else (_INK if count else _QUIET)
+        for column, count in ((column, count) for column, count in enumerate(values) if count):
+            color = "white" if shares[row][column] > 0.5 else _INK
             axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=color)
 
 
@@ -210,7 +234,22 @@ def _draw_candidate(axes: Any, candidate: Row) -> None:
     axes.annotate(text, place, xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8, color=_INK)
 
 
-def _legend_once(axes: Any) -> None:
+def _draw_front(axes: Any, front: Sequence[tuple[float, float]]) -> None:
+    """A line through the front; a front of one candidate has none."""
+    if len(front) > 1:
+        axes.step(*zip(*front, strict=True), where="post", color=_QUIET, ls="--", label="Pareto front", zorder=1)
+
+
+def _widen(axes: Any, least: float) -> None:
+    """Show at least `least` of the scale, so that a small difference looks small."""
+    low, high = axes.get_ylim()
+    if high - low < least:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - least / 2, middle + least / 2)
+
+
+def _legend_beside(axes: Any) -> None:
+    """Each label once, outside the axes, where no sample can be taken for a point of it."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    axes.legend(once.values(), once.keys(), frameon=False, loc="best")
+    axes.legend(once.values(), once.keys(), frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))

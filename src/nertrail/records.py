@@ -32,17 +32,32 @@ def run_reference(name: str, *uids: str) -> dict[str, Value]:
 
 
 @dataclass(frozen=True)
+class ModelVersion:
+    """That a folder is to be a version of a registered model.
+
+    `tags` say what it is, `runs` name under further tags, by uid, the runs it was made from. `alias` is given to the
+    version. The model's name is that of the experiment.
+    """
+
+    tags: Mapping[str, str]
+    runs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    alias: str | None = None
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A file or folder that belongs to a run.
 
     `name` is its path below the run's artifact root, for a file the file's own path there, for a folder the folder's.
     A `reference` is not copied: a big file gets a second name in the journal, or, where the file system has no hard
     links, is read and verified where it lies at delivery.
+    A folder with a `version` is registered as a model.
     """
 
     path: Path
     name: str
     reference: bool = False
+    version: ModelVersion | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from nertrail.stages.inputs import Progress, quiet
 from nertrail.steps import Announce, Steps, log
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
+from nertrail.tracking.redaction import without_password
 from nertrail.tracking.settings import MlflowConfig
 
 
@@ -108,4 +109,5 @@ def ui_command(tracking_uri: str | None) -> str:
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri is None:
         return "mlflow ui"
-    return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+    shown = without_password(uri)
+    return shown if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown}"

@@ -16,6 +16,7 @@ from nertrail.budget import within_budget
 from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Entry, Ledger, fingerprint, forced
+from nertrail.ner.digests import folder_digest
 from nertrail.ner.ranks import world
 from nertrail.records import RunRecord, RunRef
 from nertrail.stages.benchmark import (
@@ -27,7 +28,7 @@ from nertrail.stages.benchmark import (
 )
 from nertrail.stages.continuation import Source, locate
 from nertrail.stages.conversion import ConversionResult, Target, Texts, convert_model
-from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet, read_inputs
+from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
 from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
 from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.training import TrainingConfig, TrainingResult, check_source, follow_training, train_model
@@ -52,6 +53,20 @@ def planned(experiment: Experiment) -> list[str]:
     sweeps = [f"sweep-{backbone.name}" for backbone in experiment.backbones]
     conversions = [f"conversion-{target}" for target in experiment.conversion.targets]
     return [*sweeps, "benchmark-trials", "selection", "training", *conversions, "benchmark-final"]
+
+
+def look(inputs: Inputs) -> list[Any]:
+    """What decides how the data is seen."""
+    windows = [inputs.windows.max_length, inputs.windows.stride, inputs.windows.words]
+    return [inputs.version, inputs.dataset.types, windows, inputs.decoding, inputs.seed]
+
+
+def contents(experiment: Experiment, inputs: Inputs) -> list[Any]:
+    """What an experiment's settings only name: the data, the backbones, and what its training goes on from."""
+    training = experiment.training
+    old = training.source_data and experiment.read(training.source_data).version
+    source = folder_digest(Path(training.source)) if training.source and Path(training.source).is_dir() else None
+    return [inputs.version, [backbone.digest() for backbone in experiment.backbones], source, old]
 
 
 class _TrainingWork(NamedTuple):
@@ -107,7 +122,7 @@ class Steps:
     def sweep(self, backbone: BackboneConfig) -> SweepResult:
         config = self.sweeps.get(backbone.name, self.experiment.sweep)
         extendable = config.model_dump(mode="json", exclude={"max_trials", "timeout_minutes", "budget", "workers"})
-        base = [extendable, self._hyperparameters(), self._look(), backbone.model_dump(mode="json")]
+        base = [extendable, self._hyperparameters(), self._look(), backbone.model_dump(mode="json"), backbone.digest()]
         folder = self.run_dir / "checkpoints" / f"sweep-{backbone.name}"
         return self._step(
             f"sweep-{backbone.name}",
@@ -229,7 +244,9 @@ class Steps:
                 remedy = "choose another run dir with --run-dir, or copy the checkpoint"
                 raise ConfigError("lies where the new training will be written", place=source.name, remedy=remedy)
         parts = [part.model_dump(mode="json") for part in (config, hyperparameters, backbone)]
-        mark = fingerprint(parts, self._look(), source and source.digest(), old and old.version, world())
+        made_of = source.digest() if source else backbone.digest()
+        texts = [self._look(), self.inputs.show_texts, old and look(old)]
+        mark = fingerprint(parts, texts, made_of, world())
         return _TrainingWork((config, hyperparameters, self.inputs, backbone, folder), source, old, mark)
 
     def _source(self) -> Source | None:
@@ -240,10 +257,8 @@ class Steps:
 
     def _old(self) -> Inputs | None:
         """The data that the source was trained on, where it is named."""
-        data, made = self.experiment.training.source_data, self.experiment
-        if data is None:
-            return None
-        return read_inputs(data, made.windows, made.decoding, made.seed, backbones=made.backbones)
+        data = self.experiment.training.source_data
+        return None if data is None else self.experiment.read(data)
 
     def convert(self, target: Target, training: TrainingResult) -> ConversionResult:
         config = self.experiment.conversion
@@ -259,10 +274,20 @@ class Steps:
                 folder,
                 texts=Texts.of(self.inputs, training.checkpoint),
                 source_training_run=training.uid,
+                made_from=self._made_from(),
                 tracker=self.trackers.of(MLflowConversionTracker),
                 uid=entry.uid,
             ),
         )
+
+    def _made_from(self) -> dict[str, tuple[str, ...]]:
+        """The runs of this experiment that led to the final training."""
+        known = {entry.step: entry.uid for entry in self.ledger.entries() if entry.state == "done" and "" in entry.uids}
+        steps = planned(self.experiment)
+        return {
+            "source_selection_run": tuple(known[step] for step in steps if step == "selection" and step in known),
+            "source_sweep_runs": tuple(known[step] for step in steps if step.startswith("sweep-") and step in known),
+        }
 
     def benchmark_final(
         self, training: TrainingResult, conversions: Sequence[ConversionResult]
@@ -274,16 +299,7 @@ class Steps:
         return self.experiment.hyperparameters.model_dump(mode="json")
 
     def _look(self) -> list[Any]:
-        """What decides how the data is seen."""
-        windows = self.inputs.windows
-        return [
-            self.inputs.version,
-            windows.max_length,
-            windows.stride,
-            windows.words,
-            self.inputs.decoding,
-            self.inputs.seed,
-        ]
+        return look(self.inputs)
 
     def _step(
         self,

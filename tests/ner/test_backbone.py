@@ -43,6 +43,43 @@ class TestTokenizer:
         with pytest.raises(ModelError, match=r"tokenizer\.json: not a tokenizer"):
             load_tokenizer(Backbone("x", str(tmp_path)))
 
+    def test_a_tokenizer_without_offsets(self, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_tokenizer: object, place: str) -> None:
+            raise ModelError("its tokenizer gives no offsets", place=place)
+
+        monkeypatch.setattr(module, "check_offsets", refuse)
+        with pytest.raises(ModelError, match="no offsets") as caught:
+            load_tokenizer(backbone)
+        assert caught.value.place == f"backbone {backbone.source}"
+
+
+class TestHub:
+    """What is asked of the hub, where a source is no folder; the hub itself is not there."""
+
+    @pytest.mark.parametrize("loader", ["AutoConfig", "AutoTokenizer"])
+    def test_a_revision_is_pinned(self, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+
+        def from_pretrained(source: str, revision: str | None = None) -> None:
+            asked.append((source, revision))
+            raise OSError("no network")
+
+        monkeypatch.setattr(getattr(module, loader), "from_pretrained", from_pretrained)
+        pinned = Backbone("x", "someone/model", revision="0123abc")
+        with pytest.raises(ModelError, match="no network"):
+            load_config(pinned) if loader == "AutoConfig" else load_tokenizer(pinned)
+        assert asked == [("someone/model", "0123abc")]
+
+    def test_a_folder_needs_no_hub(self, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+        import socket
+
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("asked for the network")
+
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        assert load_tokenizer(backbone).get_vocab_size() > 100
+        assert load_model(backbone, LABELS).config.num_hidden_layers == 2
+
 
 def test_tokenizer_neither_cuts_nor_pads(backbone: Backbone) -> None:
     tokenizer = load_tokenizer(backbone)

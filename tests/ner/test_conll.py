@@ -178,3 +178,8 @@ def test_what_is_written_is_read(tmp_path_factory, data):
     (folder / "a.jsonl").write_text(line(text=document.text, entities=document.spans), "utf-8")
     (again,) = read_documents(folder / "a.jsonl")
     assert (again.text, again.spans) == (document.text, document.spans)
+
+
+def test_bytes_that_windows_1252_lacks_stay_one_character_each(read: Read):
+    (document,), counts = read(b"caf\xe9\x81 O\n", policies={"not_utf8": "repair"})
+    assert (document.text, counts["not_utf8"]) == ("café\x81", 1)

@@ -74,8 +74,9 @@ def test_the_ground_truth_wins(read: Read) -> None:
 
 
 def test_tokens_keep_their_words(read: Read) -> None:
-    (document,), counts = read(line(tokens=["a", "b"], tags=["O", "I-x"]), "a.jsonl")
-    assert (document.words, counts) == (((0, 1), (2, 3)), {"iob1_entities": 1})
+    (document,), counts = read(line(tokens=["a", "", "\u00a0", "b "], tags=["O", "O", "O", "I-x"]), "a.jsonl")
+    assert document.words == ((0, 1), (2, 3), (4, 5))
+    assert counts == {"empty_token": 1, "token_with_edge_blank": 1, "iob1_entities": 1}
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,11 @@ def test_an_array_names_the_line_of_its_record(read: Read):
 def test_data_that_nobody_annotated(read: Read):
     with pytest.raises(DataError, match="no record is annotated"):
         read(line(text="a") + line(text="b", ents=[]), "a.jsonl")
+
+
+@pytest.mark.parametrize(("start", "found"), [(5, 4), (9, 12), (14, 12), (0, 4)])
+def test_a_span_moves_to_the_nearest_place_where_its_text_stands(read: Read, start, found):
+    item = {"start": start, "end": start + 3, "label": "x", "text": "Ann"}
+    (document,), counts = read(line(text="the Ann and Ann", entities=[item]), "a.jsonl")
+    assert document.spans == (Span(found, found + 3, "x"),)
+    assert counts == {"span_text_moved": 1}

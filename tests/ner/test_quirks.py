@@ -133,6 +133,13 @@ CASES = {
     "invisible_words": Case(
         {**SPLITS, "train": record("Ann \u200b\ufe0f", [0, 3, "x"])}, 1, {KEEP: [("Ann \u200b\ufe0f", [("Ann", "x")])]}
     ),
+    "invisible_characters": Case(
+        {**SPLITS, "train": record("Ann Co\u00adop \u2764\ufe0f", [0, 3, "x"])}, 1,
+        {KEEP: [("Ann Co\u00adop \u2764\ufe0f", [("Ann", "x")])]},
+    ),
+    "astral_characters": Case(
+        {**SPLITS, "train": record("\U0001f642 Ann", [2, 5, "x"])}, 1, {KEEP: [("\U0001f642 Ann", [("Ann", "x")])]}
+    ),
     "texts_without_entities": Case(
         {**SPLITS, "train": GOOD + record("Ann Lee")}, 2, {KEEP: [BO, *BARE], DROP: [BO]}
     ),

@@ -6,6 +6,9 @@ import errno
 import logging
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -125,6 +128,28 @@ def test_an_uploader_that_cannot_be_started_costs_a_warning_and_no_record(
     assert len(messages) == 1 and "Resource temporarily unavailable" in messages[0] and "nertrail sync" in messages[0]
 
 
+def test_credentials_that_came_later_need_another_uploader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def spawn(*_: object) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        return started[-1]
+
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "process")
+    monkeypatch.setattr(launcher, "_spawn", spawn)
+    opened = Link.open(tmp_path / "run", "https://host", 30)
+    opened.launcher.look()
+    assert len(started) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "as I was told to")
+    opened.launcher.look()
+    assert [process.poll() for process in started] == [-signal.SIGTERM, None]
+    monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
+    opened.launcher.look()
+    started[-1].kill()
+    started[-1].wait()
+    assert len(started) == 3
+
+
 def test_another_program_that_delivers_already_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
     monkeypatch.setenv("NERTRAIL_UPLOADER", "process")
@@ -169,3 +194,15 @@ def run_all(threads: list[threading.Thread]) -> None:
     each: list[Callable[[], None]] = [*(thread.start for thread in threads), *(thread.join for thread in threads)]
     for call in each:
         call()
+
+
+def test_a_tracker_that_lives_as_long_as_the_interpreter_ends_silently(tmp_path: Path) -> None:
+    code = (
+        "import sys; from nertrail.tracking import journal\n"
+        "from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker\n"
+        "journal.kept = MLflowTrainingTracker('e', run_dir=sys.argv[1])  # so that it goes with its own module\n"
+        "journal.kept.start_training_run('r', 'mini')\n"
+    )
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""

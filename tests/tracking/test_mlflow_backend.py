@@ -188,6 +188,61 @@ def test_what_the_server_refuses_is_kept_and_the_batch_arrives(
     assert "bad is bad" in (state_folder(tmp_path / "run", store) / "rejected.jsonl").read_text()
 
 
+def failing_once(backend: MlflowBackend, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """The client's verb meets a connection that is reset, once."""
+    real, failures = getattr(backend._client(), verb), iter([ConnectionResetError("gone")])
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for error in failures:
+            raise error
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(backend._client(), verb, call)
+
+
+def test_what_did_not_arrive_is_not_taken_for_there(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid, backend = uuid.uuid4().hex, MlflowBackend(store)
+    backend.start(RunStart(uid, "r", "e", 1))
+    failing_once(backend, monkeypatch, "log_batch")
+    record = RunRecord(params={"lr": 1}, tags={"t": "x"}, metrics={"m": 1.0})
+    with pytest.raises(Unreachable):
+        backend.log(uid, record, 2)
+    backend.log(uid, record, 2)
+    seen = of_mlflow(backend, uid)
+    assert (seen.params, seen.tags["t"], len(seen.history)) == ({"lr": "1"}, "x", 1)
+
+
+def test_an_overflow_that_was_not_uploaded_is_uploaded_again(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, backend = uuid.uuid4().hex, MlflowBackend(store, profile=TINY, overflow=tmp_path / "overflow")
+    backend.start(RunStart(uid, "r", "e", 1))
+    failing_once(backend, monkeypatch, "log_artifact")
+    with pytest.raises(Unreachable):
+        backend.log(uid, RunRecord(params={"a": "123456789"}), 2)
+    again = MlflowBackend(store, profile=TINY, overflow=tmp_path / "overflow")
+    again.log(uid, RunRecord(params={"a": "123456789"}), 2)
+    seen = of_mlflow(again, uid)
+    assert json.loads(seen.artifacts["overflow.json"])["params"] == {"a": "123456789"}
+    assert seen.tags["nertrail.overflow"] == "1"
+
+
+def test_characters_that_a_database_cannot_hold_become_marks(
+    journal: JournalBackend, tmp_path: Path, store: str
+) -> None:
+    uid = uuid.uuid4().hex
+    journal.start(RunStart(uid, "nul \x00 name", "e", 1, {"half": "\ud800"}))
+    journal.log(uid, RunRecord({"p": "a\x00b"}, tags={"t": "c\udfffd"}), 2)
+    assert sync(tmp_path / "run", store).complete
+    seen = of_mlflow(MlflowBackend(store), uid)
+    assert (seen.name, seen.params["p"], seen.tags["half"], seen.tags["t"]) == (
+        "nul \N{REPLACEMENT CHARACTER} name",
+        "a\N{REPLACEMENT CHARACTER}b",
+        "\N{REPLACEMENT CHARACTER}",
+        "c\N{REPLACEMENT CHARACTER}d",
+    )
+
+
 def test_a_server_that_refuses_a_second_upload_is_spared_it(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

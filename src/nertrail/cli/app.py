@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from nertrail import __version__
-from nertrail.cli import data, delivery, predict, stages
+from nertrail.cli import data, delivery, models, predict, stages
 from nertrail.cli.guard import TERMINATED
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (stages, predict, delivery):
+for module in (stages, predict, models, delivery):
     for command in module.COMMANDS:
         app.command()(command)
 data_app = typer.Typer(help="Annotated text, before anything is trained on it.", no_args_is_help=True)
@@ -34,6 +34,7 @@ def main() -> None:
     """The console script. Ctrl-C exits with 130, SIGTERM with 143; open runs end KILLED either way."""
     # OpenMP's threads otherwise spin while they wait; with busy neighbours that cost four times the CPU (measured)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     app()

@@ -29,7 +29,11 @@ def sync(
     quiet: Quiet = False,
 ) -> None:
     """Deliver a run dir's journal to its MLflow server, or to another; exit code 3 while something is missing."""
+    from nertrail.tracking.destination import check
+
     _need_journal(run_dir)
+    if to:
+        check(to, "--to")
     receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet)
     if not quiet:
         print_receipt(receipt)

@@ -75,7 +75,22 @@ def document(rows: Sequence[Row], begins: Begins, source: Source) -> Iterator[Do
         yield Document(place, " ".join(row.token for row in rows if row.token), spans, words, place=place)
 
 
-def checked_tag(cell: str, line: int, source: Source) -> str | None:
+def row_of(token: str, tags: Sequence[str], line: int, source: Source) -> Row:
+    """A row of a token and its tags, the first of them the one that counts.
+
+    Raises:
+        DataError: a tag is none, or holds several labels and the policy is to refuse those.
+    """
+    stripped = token.strip(BLANKS)
+    if not stripped:
+        source.meet("empty_token", line)
+    elif stripped != token:
+        source.meet("token_with_edge_blank", line)
+    first, *further = (_checked_tag(tag, line, source) for tag in tags)
+    return Row(stripped, first, line, tuple(tag or OUTSIDE for tag in further))
+
+
+def _checked_tag(cell: str, line: int, source: Source) -> str | None:
     """The tag in a cell, None where the policy leaves its text out.
 
     Raises:
@@ -114,7 +129,7 @@ def _kind(line: str, number: int, source: Source, inside: bool) -> str:
     if not bare:
         if line:
             source.meet("blank_line_with_whitespace", number)
-        if not inside and number <= source.text.count("\n"):  # what follows the last line feed is no line
+        if not inside and number <= source.line_feeds:  # what follows the last line feed is no line
             source.meet("extra_blank_lines", number)
         return "end"
     if bare.startswith(DOCUMENT_START):
@@ -158,13 +173,7 @@ def _row(cells: list[str], number: int, layout: Layout, source: Source) -> Row:
         remedy = "put token and tag on each line, or set data.token_column and data.tag_column (from 0)"
         raise source.error(number, found, remedy)
     token, *tags = (cells[column] for column in columns)
-    stripped = token.strip(BLANKS)
-    if not stripped:
-        source.meet("empty_token", number)
-    elif stripped != token:
-        source.meet("token_with_edge_blank", number)
-    first, *further = (checked_tag(tag, number, source) for tag in tags)
-    return Row(stripped, first, number, tuple(tag or OUTSIDE for tag in further))
+    return row_of(token, tags, number, source)
 
 
 def _meet_odd_tokens(rows: Sequence[Row], source: Source) -> None:

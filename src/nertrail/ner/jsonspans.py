@@ -49,7 +49,7 @@ def document(record: Any, line: int, begins: conll.Begins, source: Source) -> It
         raise source.error(line, f"the record is {kind(record)}, not an object", SHAPE)
     if has_tokens(record):
         pairs = tokens_and_tags(record, line, source)
-        rows = [conll.Row(token.strip(), conll.checked_tag(tag, line, source), line) for token, tag in pairs]
+        rows = [conll.row_of(token, [tag], line, source) for token, tag in pairs]
         made = [] if not rows else list(conll.document(rows, begins, source))
     else:
         made = list(_spanned(record, line, source))

@@ -159,6 +159,18 @@ QUIRKS: dict[str, Quirk] = {
             harmless=True,
         ),
         Quirk(
+            "invisible_characters",
+            "a text with soft hyphens, zero-width, control or private-use characters",
+            {KEEP: "stay, offsets count them"},
+            harmless=True,
+        ),
+        Quirk(
+            "astral_characters",
+            "a text with characters beyond U+FFFF, which some annotation tools count twice",
+            {KEEP: "count as one each"},
+            harmless=True,
+        ),
+        Quirk(
             "texts_without_entities",
             "a text without entities",
             {**_AS_IS, DROP: "left out of train"},

@@ -93,6 +93,10 @@ class Source:
     def has_tabs(self) -> bool:
         return "\t" in self.text
 
+    @cached_property
+    def line_feeds(self) -> int:
+        return self.text.count("\n")
+
     def place(self, line: int) -> str:
         return f"{self.path}:{line}"
 

@@ -40,9 +40,8 @@ def _span(item: Item, record: Record) -> Iterator[Span]:
     """Yield the item's span without blanks at its edges, nothing where it is dropped."""
     type_ = record.source.type_of(item.label, record.line)
     range_ = _with_exclusive_end(item, record)
-    range_ = range_ and _inside(range_, record)
     range_ = range_ and _matched(range_, item.text or "", record)
-    for step in (_trimmed, _whole_words, _meet_size):
+    for step in (_inside, _trimmed, _whole_words, _meet_size):
         range_ = range_ and step(range_, record)
     if range_ is not None and type_ is not None:
         yield Span(*range_, type_)
@@ -76,7 +75,7 @@ def _inside(range_: Range, record: Record) -> Range | None:
 def _matched(range_: Range, own: str, record: Record) -> Range | None:
     """Move a span to where its `own` text stands, if the record says what that is."""
     start, end = range_
-    read = record.text[start:end]
+    read = record.text[max(start, 0) : max(end, 0)]
     if not own or own.strip() == read.strip() or own == record.text[start : end + 1]:  # the last was decided before
         return range_
     nearest = _nearest(own, record.text, start)

@@ -12,9 +12,12 @@ from itertools import pairwise
 from nertrail.ner.documents import Document, Span
 from nertrail.ner.quirks import DROP, Findings
 
-INVISIBLE = frozenset(("Cc", "Cf", "Co", "Cn", "Mn", "Me"))
+INVISIBLE = frozenset(("Cc", "Cf", "Co", "Cn"))
+MARKS = frozenset(("Mn", "Me"))  # without a letter to stand on, an accent or a variation selector is nothing
 # What may be no letter: most texts hold none of these, and then no word needs a look.
 SUSPECT = re.compile("[^\t\n\r\x20-\x7e\xa0-\xac\xae-\u02ff]")
+SELECTORS = re.compile("[\ufe00-\ufe0f]")
+ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 Documents = tuple[Document, ...]
 
 
@@ -86,8 +89,8 @@ def survey_types(splits: Mapping[str, Documents], findings: Mapping[str, Finding
 
 
 def _passes(document: Document, findings: Findings, split: str) -> bool:
-    for _ in range(_invisible_words(document)):
-        findings.meet("invisible_words", document.place)
+    if SUSPECT.search(document.text):
+        _meet_characters(document, findings)
     for _ in range(_adjacent(document)):
         findings.meet("adjacent_entities", document.place)
     return bool(document.spans) or not (
@@ -110,12 +113,20 @@ def _without_repeats(documents: Sequence[Document], findings: Findings, split: s
     return kept
 
 
+def _meet_characters(document: Document, findings: Findings) -> None:
+    for _ in range(_invisible_words(document)):
+        findings.meet("invisible_words", document.place)
+    characters = {character for character in document.text if not character.isspace()}
+    if SELECTORS.search(document.text) or any(unicodedata.category(each) in INVISIBLE for each in characters):
+        findings.meet("invisible_characters", document.place)
+    if ASTRAL.search(document.text):
+        findings.meet("astral_characters", document.place)
+
+
 def _invisible_words(document: Document) -> int:
-    if not SUSPECT.search(document.text):
-        return 0
     ranges = document.words
     words = document.text.split() if ranges is None else [document.text[start:end] for start, end in ranges]
-    return sum(all(unicodedata.category(character) in INVISIBLE for character in word) for word in words)
+    return sum(all(unicodedata.category(character) in INVISIBLE | MARKS for character in word) for word in words)
 
 
 def _adjacent(document: Document) -> int:

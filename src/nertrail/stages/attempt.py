@@ -30,7 +30,7 @@ _SAMPLE_TEXTS = 200  # enough to rank products by the error they cause
 
 @dataclass(frozen=True)
 class Texts:
-    """Annotated texts that a converted model is judged by; `version` names the data they are of."""
+    """Annotated texts that a converted model is judged by; `version` is that of the data they are of."""
 
     validation: Encoded | None = None
     test: Encoded | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ModelError
+from nertrail.ner.digests import folder_digest
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.stages.inputs import Progress, quiet
 from nertrail.tracking.mlflow_tracker import MLflowBenchmarkTracker
@@ -72,11 +72,7 @@ class Candidate:
 
     def digest(self) -> str:
         """16 hex digits over the model's files: what another model in the same folder changes."""
-        total = hashlib.sha256()
-        for path in sorted(path for path in self.folder.iterdir() if path.is_file()):
-            with path.open("rb") as file:
-                total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return total.hexdigest()[:16]
+        return folder_digest(self.folder)
 
 
 class BenchmarkResult(Model):
@@ -250,7 +246,7 @@ def _result(candidate: Candidate, report: dict[str, Any], folder: Path, uid: str
     from nertrail import plots
 
     path = write_json(folder / "benchmark.json", report)
-    picture = plots.latency(report, folder / "latency.png")
+    picture = plots.latency(report, folder / "latency.png", candidate.name)
     return BenchmarkResult(
         uid=uid,
         name=candidate.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nertrail.errors import ModelError
+from nertrail.ner.digests import folder_digest
 from nertrail.ner.readers import data_version
 from nertrail.records import RunRef
 from nertrail.stages.inputs import BackboneConfig, Inputs
@@ -42,11 +42,8 @@ class Source:
         return BackboneConfig(name=self.checkpoint.backbone_name, source=str(self.checkpoint.path))
 
     def digest(self) -> str:
-        """16 hex digits over the weights: what the same path held yesterday is another source."""
-        from nertrail.ner.checkpoint import WEIGHTS
-
-        with (self.checkpoint.path / WEIGHTS).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        """16 hex digits over the files: what the same path held yesterday is another source."""
+        return folder_digest(self.checkpoint.path)
 
 
 def locate(name: str, downloads: Path, tracking_uri: str | None = None) -> Source:

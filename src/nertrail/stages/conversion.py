@@ -10,7 +10,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConversionError
-from nertrail.records import Artifact, RunRecord, RunRef, run_reference
+from nertrail.records import Artifact, ModelVersion, RunRecord, RunRef, run_reference
 from nertrail.stages.attempt import FILES, Attempt, Texts
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.names import conversion_metrics, conversion_params
@@ -73,6 +73,8 @@ class ConversionResult(Model):
     test_f1: float | None = None
     test_f1_low: float | None = None
     test_f1_high: float | None = None
+    data_version: str | None = None
+    made_from: Mapping[str, tuple[str, ...]] = {}
     seconds: float = 0.0
     error: str | None = None
 
@@ -95,8 +97,32 @@ class ConversionResult(Model):
             artifacts=(
                 *(Artifact(path, path.name, reference=path.name == FILES[self.target]) for path in served),
                 Artifact(self.log_path, "conversion_log.txt"),
+                *self._registered(),
             ),
         )
+
+    def _registered(self) -> tuple[Artifact, ...]:
+        """The folder as a version of a model; one that passed the gate is the challenger of the one in production."""
+        if self.folder is None:
+            return ()
+        gated = self.f1 is not None
+        numbers = {
+            "f1": self.f1,
+            "f1_drop": self.f1_drop,
+            "test_f1": self.test_f1,
+            "test_f1_low": self.test_f1_low,
+            "test_f1_high": self.test_f1_high,
+            "onnx_model_size_mb": self.onnx_bytes / 1e6,
+        }
+        tags = {
+            "gate": "passed" if gated else "not compared",
+            "conversion_type": self.target,
+            "backbone": self.backbone,
+            **({"data_version": self.data_version} if self.data_version else {}),
+            **{name: f"{value:.6g}" for name, value in numbers.items() if value is not None},
+        }
+        runs = {**self.made_from, **({"source_training_run": (self.source_uid,)} if self.source_uid else {})}
+        return (Artifact(self.folder, "model", True, ModelVersion(tags, runs, "challenger" if gated else None)),)
 
     def _measured(self) -> dict[str, float | None]:
         return {
@@ -126,6 +152,7 @@ def convert_model(
     *,
     texts: Texts | None = None,
     source_training_run: str | None = None,
+    made_from: Mapping[str, tuple[str, ...]] | None = None,
     tracker: MLflowConversionTracker | None = None,
     uid: str | None = None,
 ) -> ConversionResult:
@@ -136,6 +163,7 @@ def convert_model(
         texts: those on which entity F1 is compared, and on which a model that passed is scored once; without them int8
             passes on loading and running alone.
         source_training_run: uid of the run that trained the checkpoint; None for the one that the checkpoint names.
+        made_from: uids of further runs behind the model, by the tag of the registered version that names them.
 
     Raises:
         ModelError: `checkpoint_dir` is no checkpoint.
@@ -150,7 +178,7 @@ def convert_model(
     with tracker.start_conversion_run(f"convert-{target}", target, source, uid=uid) as run:
         attempt = Attempt(config, checkpoint, target, folder, texts or Texts())
         failure = attempt.run()
-        result = _result(attempt, run.uid, source_uid, failure)
+        result = _result(attempt, run.uid, source_uid, failure).model_copy(update={"made_from": made_from or {}})
         run.log(result.record())
         if failure is not None:
             raise ConversionError(f"{target}: {result.error}; see {result.log_path}") from failure
@@ -171,6 +199,7 @@ def _result(attempt: Attempt, uid: str, source_uid: str | None, failure: Excepti
         log_path=attempt.log.close(),
         checkpoint_bytes=weight_bytes(attempt.checkpoint.path),
         seconds=attempt.seconds,
+        data_version=attempt.texts.version,
         error=None if failure is None else f"{type(failure).__name__}: {failure}",
         **{"opset": attempt.config.opset, **attempt.numbers},
     )

@@ -12,6 +12,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConfigError, DataError
+from nertrail.ner.digests import folder_digest
 from nertrail.ner.quirks import QUIRKS
 from nertrail.ner.readers import Dataset, DataSettings, Document, data_version, read_dataset, stratified
 from nertrail.ner.sources import SplitSettings
@@ -114,6 +115,13 @@ class BackboneConfig(Model):
         from nertrail.ner.backbone import Backbone
 
         return Backbone(self.name, self.source, self.num_hidden_layers, self.revision)
+
+    def digest(self) -> str | None:
+        """16 hex digits over the files of a local folder; None for an id of the hub, whose revision is what counts."""
+        from nertrail.ner.backbone import resolve
+
+        folder = resolve(self.source)
+        return folder_digest(folder) if isinstance(folder, Path) else None
 
 
 class WindowConfig(Model):

@@ -152,18 +152,29 @@ class StorageConfig(Model):
 
 
 def startup_trials(max_trials: int) -> int:
-    """How many trials are random before a sampler or a pruner speaks: a third, at least 3, at most 10."""
+    """How many trials end before a pruner speaks: a third, at least 3, at most 10."""
     return min(10, max(3, max_trials // 3))
 
 
-def sampler(kind: str, seed: int, max_trials: int, workers: int = 1) -> optuna.samplers.BaseSampler:
+def is_random(number: int) -> bool:
+    """Whether the trial of this number is drawn without a look at the others: the first three, then every third, up to
+    ten. It depends on the number alone, so that a study which is extended goes on as a longer one would have.
+    """
+    return number < 3 or (9 <= number < 30 and number % 3 == 0)
+
+
+def sampler(kind: str, seed: int, workers: int = 1) -> optuna.samplers.BaseSampler:
     """The sampler; among several workers one that keeps away from what the others are at."""
     import optuna
 
-    if kind == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    startup = startup_trials(max_trials)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=workers > 1)
+    from nertrail.stages.sampling import PerTrialSampler
+
+    def make(number: int, seed: int) -> optuna.samplers.BaseSampler:
+        if kind == "random" or is_random(number):
+            return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=3, constant_liar=workers > 1)
+
+    return PerTrialSampler(make, seed)
 
 
 def suggest(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:

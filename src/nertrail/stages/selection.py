@@ -263,4 +263,4 @@ def _pareto(selection: Selection, folder: Path) -> Path | None:
         }
         for verdict in selection.verdicts
     ]
-    return plots.pareto(points, folder / "pareto.png", selection.objective, selection.goal)
+    return plots.pareto(points, folder / "pareto.png", selection.objective, selection.goal, selection.batch_size)

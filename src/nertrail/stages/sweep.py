@@ -17,7 +17,7 @@ from nertrail.execution.local import finished, run_trials
 from nertrail.execution.workers import Share, run_in_workers, run_share
 from nertrail.records import Artifact, RunRecord, run_reference
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Progress, quiet
-from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, sampler, startup_trials
+from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, is_random, sampler
 from nertrail.stages.trials import Trials, completed
 from nertrail.tracking.mlflow_tracker import MLflowSweepTracker
 from nertrail.tracking.names import best_params, prefixed
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import optuna
 
 STAGE = "sweep"
+ENOUGH_TRIALS = 10
+"""Completed trials below which importances are noise: two trials give one parameter everything."""
 
 
 class ObjectiveConfig(Model):
@@ -83,7 +85,7 @@ class SweepConfig(Model):
 
     def is_random_search(self) -> bool:
         """Whether every trial is drawn before the sampler has anything to learn from."""
-        return self.sampler == "random" or self.max_trials <= startup_trials(self.max_trials)
+        return self.sampler == "random" or all(map(is_random, range(self.max_trials)))
 
 
 def _check_hyperparameter(name: str, value: Any) -> None:
@@ -258,11 +260,9 @@ def open_study(
         study_name=study_name,
         direction=config.objective.goal,
         load_if_exists=True,
+        sampler=sampler(config.sampler, seed, config.workers),
         pruner=config.pruner.build(config.max_trials),
     )
-    # a seeded sampler starts its sequence anew in each process: shifted, it does not repeat the earlier trials
-    shift = len(study.trials) + 1000 * (worker or 0)
-    study.sampler = sampler(config.sampler, seed + shift, config.max_trials, config.workers)
     if not study.trials and worker is None:
         for values in config.enqueue:
             study.enqueue_trial(dict(values))
@@ -311,17 +311,38 @@ def _pictures(
     history = [{"number": t.number, "value": t.value, "state": t.state} for t in trials]
     return (
         plots.optimization_history(history, folder / "optimization_history.png", objective.metric, objective.goal),
-        plots.param_importances(_importances(study), folder / "param_importances.png"),
+        plots.param_importances(_importances(study), folder / "param_importances.png", _note(study)),
     )
+
+
+def _varied(study: optuna.Study) -> list[str]:
+    """The hyperparameters of which the completed trials tried more than one value."""
+    tried: dict[str, set[str]] = {}
+    for trial in completed(study):
+        for name, value in trial.params.items():
+            tried.setdefault(name, set()).add(repr(value))
+    return [name for name, values in tried.items() if len(values) > 1]
+
+
+def _note(study: optuna.Study) -> str:
+    """What the picture of the importances says of itself."""
+    done = completed(study)
+    if len(done) < ENOUGH_TRIALS:
+        return f"{len(done)} completed trials: importances need at least {ENOUGH_TRIALS}"
+    never = sorted({name for trial in done for name in trial.params} - set(_varied(study)))
+    return f"{len(done)} completed trials" + (f"; never varied: {', '.join(never)}" if never else "")
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:
     """How much each hyperparameter mattered; empty where the trials are too few or too alike to tell."""
     import optuna
 
+    varied = _varied(study)
+    if len(completed(study)) < ENOUGH_TRIALS or not varied:
+        return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Optuna warns where it would call all equally important
-            return dict(optuna.importance.get_param_importances(study))
+            return dict(optuna.importance.get_param_importances(study, params=varied))
     except (RuntimeError, ValueError, UserWarning):
         return {}

@@ -7,10 +7,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nertrail.records import Artifact
+from nertrail.records import Artifact, ModelVersion
 from nertrail.tracking.protocol import Rejected
 from nertrail.tracking.redaction import is_text, redact_bytes
 
@@ -30,7 +31,7 @@ def store(blobs: Path, artifact: Artifact) -> dict[str, Any]:
     name = _safe(artifact.name)
     if artifact.path.is_dir():
         files = [_entry(blobs, path, relative, artifact.reference) for relative, path in _walk(artifact.path)]
-        return {"name": name, "folder": True, "files": files}
+        return {"name": name, "folder": True, "files": files, **_version(artifact.version)}
     return {"name": name, "folder": False, "files": [_entry(blobs, artifact.path, "", artifact.reference)]}
 
 
@@ -47,7 +48,12 @@ def stage(blobs: Path, described: Mapping[str, Any], folder: Path) -> Artifact:
         target.symlink_to(_verified(blobs, entry))
     if described["folder"]:
         root.mkdir(exist_ok=True)
-    return Artifact(root, described["name"])
+    version = described.get("version")
+    return Artifact(root, described["name"], version=version and ModelVersion(**version))
+
+
+def _version(version: ModelVersion | None) -> dict[str, Any]:
+    return {} if version is None else {"version": asdict(version)}
 
 
 def _safe(name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 import threading
 import time
 import uuid
@@ -185,8 +186,9 @@ class JournalBackend:
                 error.strerror or error,
             )
 
-    def __del__(self) -> None:
-        quietly(self.close)
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing():  # the interpreter's end closes files, and has taken our names away already
+            quietly(self.close)
 
 
 _backends: weakref.WeakSet[JournalBackend] = weakref.WeakSet()

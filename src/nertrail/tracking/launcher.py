@@ -21,6 +21,8 @@ from nertrail.tracking.state import Health, load_health, save_health
 MODES = ("off", "inline", "process")
 _STARTS_PER_MINUTE = 3
 _MINUTE = 60.0
+_FAREWELL_SECONDS = 0.5  # an uploader in the middle of a request takes longer, and the next look starts its successor
+_CREDENTIALS = ("MLFLOW_TRACKING_", "AZURE_", "AWS_", "DATABRICKS_", "GOOGLE_")
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,7 @@ class Launcher:
         self.folder = state_folder(run_dir, uri)
         self._process: subprocess.Popen[bytes] | None = None
         self._started: list[float] = []
+        self._credentials: dict[str, str] = {}
         self._warned = 0
         with contextlib.suppress(OSError):  # a folder that cannot be written is reported by the journal
             name_destination(run_dir, uri)
@@ -47,14 +50,23 @@ class Launcher:
         _reap()
         if not (self.run_dir / "journal").is_dir():
             return
-        if mode() == "process" and not self.lives() and not self._exhausted():
-            self._start()
+        if mode() == "process":
+            self._end_outdated()
+            if not self.lives() and not self._exhausted():
+                self._start()
         self._warn()
 
     def lives(self) -> bool:
         """Whether an uploader, ours or another program's, is at work or about to be."""
         ours = self._process is not None and self._process.poll() is None
         return ours or holder(self.folder / "lock") is not None
+
+    def _end_outdated(self) -> None:
+        """Our uploader knows the credentials of the moment when it was started: with others, another one is needed."""
+        if self._process is not None and self._credentials != _credentials():
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_FAREWELL_SECONDS)
 
     def _exhausted(self) -> bool:
         """Whether it was started too often of late: one that cannot live is not worth a third of a core."""
@@ -69,6 +81,7 @@ class Launcher:
         try:
             name_destination(self.run_dir, self.uri)
             self._say("starting", "")
+            self._credentials = _credentials()
             self._process = _spawn(self.run_dir, self.uri, self.linger_s)
         except OSError as error:
             self._say("unable", f"no process for it could be started: {error.strerror}")
@@ -141,6 +154,11 @@ def _disown() -> None:
 
 atexit.register(_disown)
 os.register_at_fork(after_in_child=_disown)
+
+
+def _credentials() -> dict[str, str]:
+    """What MLflow's client would sign in with."""
+    return {name: os.environ[name] for name in os.environ if name.startswith(_CREDENTIALS)}
 
 
 def _folder_of(uri: str, run_dir: Path) -> Path:

@@ -102,6 +102,7 @@ class Link:
 def _leave(reference: weakref.ref[Link]) -> None:
     link = reference()
     if link is not None and link.run_dir.exists():
+        link.backend.note_unwritten()
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C once more: no traceback for not waiting
             quietly(link.leave)
 

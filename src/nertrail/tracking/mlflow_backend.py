@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nertrail.records import Artifact, DatasetInput, RunRecord, Value, read_json, write_json
+from nertrail.records import Artifact, DatasetInput, ModelVersion, RunRecord, Value, read_json, write_json
 from nertrail.tracking import batches
 from nertrail.tracking.destination import resolve, sqlite_path
 from nertrail.tracking.fitting import OVERFLOW_TAG, Fitting, text, texts
-from nertrail.tracking.mlflow_client import Unauthorised, looking, translated
+from nertrail.tracking.mlflow_client import Unauthorised, looking, patience, translated
 from nertrail.tracking.mlflow_view import Held, held_by
 from nertrail.tracking.namesakes import CREATED_TAG, choose
 from nertrail.tracking.profiles import Profile, profile_of
@@ -71,7 +71,10 @@ class MlflowBackend:
         with self._calls():
             run_id = self._require(uid)
             for artifact in record.artifacts:
-                self._upload(run_id, artifact)
+                if artifact.version is None:
+                    self._upload(run_id, artifact)
+                else:
+                    self._register(run_id, artifact, artifact.version)
             if record.datasets:
                 self._client().log_inputs(run_id, datasets=_datasets(record.datasets))
             self._send(uid, record.params, record_points(record, at_ms), record.tags)
@@ -227,6 +230,13 @@ class MlflowBackend:
         if fitting.count():
             self._client().set_tag(run_id, OVERFLOW_TAG, str(fitting.count()))
         draft.replace(self._overflow / f"{uid}.json")
+
+    def _register(self, run_id: str, artifact: Artifact, version: ModelVersion) -> None:
+        """Make the folder a version of the experiment's model."""
+        from nertrail.tracking.registry import register
+
+        with patience():
+            register(self._client(), run_id, artifact.path, version, self.run_id, self.profile.logged_models)
 
     def _upload(self, run_id: str, artifact: Artifact) -> None:
         upload(self._client(), run_id, artifact, rewrites=self.profile.rewrites_artifacts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,19 @@ class EntityModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Load the model that lies among the artifacts."""
         self._predictor = FolderPredictor(Path(context.artifacts["model"]))
 
-    def predict(self, _context: Any, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002 - MLflow reads hints
         """One mapping per text: `entities`, a list of mappings with start, end, label, score and text."""
-        texts = [str(text) for text in model_input["text"]]
+        texts = [text for cell in model_input["text"] for text in _texts(cell)]
         found = self._predictor.predict(texts, **(params or {}))
         return [
             {"entities": [_row(text, entity) for entity in entities]}
             for text, entities in zip(texts, found, strict=True)
         ]
+
+
+def _texts(cell: Any) -> list[Any]:
+    """MLflow makes one cell of all texts where it was given a mapping with a list."""
+    return [cell] if isinstance(cell, str) else list(cell)
 
 
 def _row(text: str, entity: Any) -> dict[str, Any]:

@@ -130,7 +130,9 @@ def redact_bytes(name: str, content: bytes) -> bytes:
 
 
 def without_password(uri: str) -> str:
-    """The URI with its user and password taken out: what may be written down."""
+    """The URI with its user and password, and what a server is asked beside them, taken out: what may be written."""
+    if uri.startswith(("http://", "https://")):
+        uri = uri.partition("?")[0]
     return re.sub(r"(://)[^/]*@", r"\1", uri)
 
 

@@ -1,15 +1,74 @@
-"""Models on an MLflow server: fetched by `runs:/` and `models:/` URIs. Imports mlflow, lazily, as the backend does."""
+"""Models on an MLflow server: registered, fetched, and given the alias of the one in production.
+
+Imports mlflow, lazily, as the backend does.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nertrail.errors import ModelError
 from nertrail.tracking.destination import resolve
 from nertrail.tracking.mlflow_client import translated
 from nertrail.tracking.protocol import Rejected, Unreachable
+from nertrail.tracking.pyfunc import save_pyfunc
 from nertrail.tracking.redaction import without_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nertrail.records import ModelVersion
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+_ARTIFACT = "model"
+_DONE_TAG = "nertrail.registered"  # the last thing set: a version without it is completed by the next delivery
+_NO_ENDPOINT = (404, 405, 501)
+_VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model, with what was told of it when it was registered."""
+
+    name: str
+    number: str
+    tags: Mapping[str, str]
+
+
+def register(
+    client: Any,
+    run_id: str,
+    folder: Path,
+    version: ModelVersion,
+    run_id_of: Callable[[str], str | None],
+    logged_models: bool,
+) -> None:
+    """Make `folder` a version of the model that is named after the run's experiment. Repeated, it changes nothing.
+
+    Args:
+        client: an MlflowClient.
+        run_id_of: the server's id of the run with a uid, None where it has none.
+        logged_models: whether to try the server's logged models; without them the model is an artifact of the run.
+    """
+    run = client.get_run(run_id)
+    name = _model_name(client.get_experiment(run.info.experiment_id).name)
+    known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    if known and _DONE_TAG in known[0].tags:
+        return
+    number = known[0].version if known else _create(client, run, name, folder, logged_models)
+    for key, value in {**version.tags, **_lineage(run_id, version, run_id_of)}.items():
+        client.set_model_version_tag(name, number, key, value)
+    if version.alias:
+        client.set_registered_model_alias(name, version.alias, number)
+    client.set_model_version_tag(name, number, _DONE_TAG, "true")
 
 
 def fetch(source: str, tracking_uri: str | None = None) -> Path:
@@ -21,15 +80,139 @@ def fetch(source: str, tracking_uri: str | None = None) -> Path:
     Raises:
         ModelError: the server has no such model, or does not answer.
     """
+    with _server(tracking_uri, source) as uri:
+        from mlflow.artifacts import download_artifacts
+
+        place = _place(_client(uri), source)
+        folder = tempfile.mkdtemp(prefix="nertrail-model-")
+        return Path(download_artifacts(place, dst_path=folder, tracking_uri=uri))
+
+
+def find_version(name: str, wanted: str, tracking_uri: str | None = None) -> Version | None:
+    """The version with a number or an alias; None where there is none.
+
+    Raises:
+        ModelError: the server does not answer, or has no model of that name.
+    """
+    with _server(tracking_uri, f"models:/{name}") as uri:
+        client = _client(uri)
+        model = client.get_registered_model(name)
+        number = wanted if wanted.isdigit() else model.aliases.get(wanted)
+        found = client.search_model_versions(f"name = '{name}'") if number else []
+        versions = [Version(name, str(v.version), dict(v.tags)) for v in found if str(v.version) == str(number)]
+        return versions[0] if versions else None
+
+
+def scores_of(version: Version, tracking_uri: str | None = None) -> dict[str, Any] | None:
+    """The scores.json of a version; None where it has none.
+
+    Raises:
+        ModelError: the server does not answer.
+    """
+    folder = fetch(f"models:/{version.name}/{version.number}", tracking_uri)
+    try:
+        path = next(folder.rglob("scores.json"), None)
+        return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_champion(version: Version, tracking_uri: str | None = None) -> None:
+    """Give the version the alias `champion`, which another may have had.
+
+    Raises:
+        ModelError: the server does not answer.
+    """
+    with _server(tracking_uri, f"models:/{version.name}") as uri:
+        _client(uri).set_registered_model_alias(version.name, CHAMPION, version.number)
+
+
+def _create(client: Any, run: Any, name: str, folder: Path, logged_models: bool) -> str:
+    """Build the MLflow model, upload it and register it; give the version's number."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory(prefix="nertrail-") as draft:
+        built = save_pyfunc(folder, Path(draft) / "pyfunc")
+        source, model_id = _upload(client, run, built, logged_models)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(name, source, run.info.run_id, model_id=model_id)
+    return str(made.version)
+
+
+def _upload(client: Any, run: Any, built: Path, logged_models: bool) -> tuple[str, str | None]:
+    """Upload the model: as a logged model where the server has such, else as artifacts of the run. Source and id."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = _logged_model(client, run) if logged_models else None
+    except MlflowException as error:
+        if error.get_http_status_code() not in _NO_ENDPOINT:
+            raise
+        model = None
+    if model is None:
+        client.log_artifacts(run.info.run_id, str(built), _ARTIFACT)
+        return f"{run.info.artifact_uri}/{_ARTIFACT}", None
+    client.log_model_artifacts(model.model_id, str(built))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+    # Not models:/<id>: a sqlite store looks that up on the process's default server, whichever that is.
+    return model.artifact_location, model.model_id
+
+
+def _logged_model(client: Any, run: Any) -> Any:
+    """The run's logged model, which an interrupted delivery may have begun."""
+    query = f"source_run_id = '{run.info.run_id}'"
+    known = client.search_logged_models([run.info.experiment_id], filter_string=query)
+    made = [model for model in known if model.name == _ARTIFACT]
+    if made:
+        return made[0]
+    return client.create_logged_model(run.info.experiment_id, _ARTIFACT, run.info.run_id, model_type="ner")
+
+
+def _lineage(run_id: str, version: ModelVersion, run_id_of: Callable[[str], str | None]) -> dict[str, str]:
+    """Run ids of this server under each tag, and the uids beside them, which hold on any server."""
+    tags = {"source_conversion_run": run_id}
+    for key, uids in version.runs.items():
+        ids = [run_id_of(uid) for uid in uids]
+        tags |= {f"{key}_uid": ",".join(uids)} if uids else {}
+        tags |= {key: ",".join(found for found in ids if found)} if any(ids) else {}
+    return tags
+
+
+def _place(client: Any, source: str) -> str:
+    """Where the files of a registered version lie; MLflow itself would ask the process's default registry."""
+    found = _VERSION.fullmatch(source)
+    if found is None:
+        return source
+    name, alias, number = found.groups()
+    if alias:
+        number = client.get_model_version_by_alias(name, alias).version
+    return str(client.get_model_version_download_uri(name, number))
+
+
+def _model_name(experiment: str) -> str:
+    """The registry takes neither slashes nor colons."""
+    return experiment.replace("/", "-").replace(":", "-").strip("-") or "model"
+
+
+def _client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _server(tracking_uri: str | None, what: str) -> Iterator[str]:
+    """The URI of the server; what it refuses or fails is told as a fault of what was asked for."""
     uri = resolve(tracking_uri)
     try:
         with translated():
-            from mlflow.artifacts import download_artifacts
-
-            folder = tempfile.mkdtemp(prefix="nertrail-model-")
-            return Path(download_artifacts(source, dst_path=folder, tracking_uri=uri, registry_uri=uri))
+            yield uri
     except (Rejected, Unreachable) as error:
-        place = f"{source} on {without_password(uri)}"
-        raise ModelError(
-            str(error), place=place, remedy="check the name, MLFLOW_TRACKING_URI and the server"
-        ) from error
+        remedy = "check the name, MLFLOW_TRACKING_URI and the server"
+        raise ModelError(str(error), place=f"{what} on {without_password(uri)}", remedy=remedy) from error

@@ -63,15 +63,20 @@ class TrainingSwitches(Switches):
 
 
 class ConversionSwitches(Switches):
-    """`log_onnx_model`: the ONNX file and its external data; `log_conversion_log`: conversion_log.txt."""
+    """`log_onnx_model`: the ONNX file and its external data; `log_conversion_log`: conversion_log.txt;
+    `register_model`: a version of the experiment's model, with the ONNX file in it.
+    """
 
     log_onnx_model: bool = True
     log_conversion_log: bool = True
+    register_model: bool = True
 
     def keeps(self, artifact: str) -> bool:
         """By the name of the artifact."""
         if ".onnx" in artifact:
             return self.log_onnx_model
+        if artifact == "model":
+            return self.register_model
         return self.log_conversion_log or artifact != "conversion_log.txt"
 
 

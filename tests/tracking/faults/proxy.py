@@ -18,7 +18,7 @@ _HOP = ("connection", "transfer-encoding", "keep-alive", "content-length")
 
 
 class Proxy:
-    """Passes requests on to `target`. While `faults` is above 0, each request has an even chance to meet the fault.
+    """Passes requests on to `target`. While `faults` is above 0, each request meets the fault, by `chance`.
 
     Faults: `answer 500`, `answer 429`, `answer 401`, `hang` (no answer ever), `cut` (passed on, the answer is cut off
     in the middle), `reset` (the connection is reset before the request is passed on), `lose` (passed on, no answer),
@@ -28,7 +28,7 @@ class Proxy:
     def __init__(self, target: str, seed: int = 0) -> None:
         self.target = target.removeprefix("http://")
         self.fault, self.faults, self.only = "", 0, ""  # `only`: part of the path of the requests that may meet it
-        self.passed_on_late = 0
+        self.chance, self.passed_on_late = 0.5, 0
         self.requests: list[tuple[float, str]] = []  # when, and what
         self.served: list[float] = []  # when a fault was met
         self.strangers = 0  # requests without the right credentials
@@ -64,7 +64,7 @@ class Proxy:
     def next_fault(self, request: str) -> str:
         with self._lock:
             self.requests.append((time.monotonic(), request))
-            if self.faults <= 0 or self.only not in request or self._random.random() < 0.5:
+            if self.faults <= 0 or self.only not in request or self._random.random() >= self.chance:
                 return ""
             self.faults -= 1
             self.served.append(time.monotonic())

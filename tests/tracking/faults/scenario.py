@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nertrail.records import Artifact, DatasetInput, RunRecord, RunRef
-from nertrail.tracking import journal, segments
+from nertrail.tracking import segments, writer
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.protocol import PARENT_TAG, Backend, Point, RunStart
 
@@ -96,7 +96,7 @@ def record(run_dir: Path, files: Path) -> Path:
     """Write the journal: four processes, small segments, and a last line that the third trial did not finish."""
     files.mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal, "SEGMENT_BYTES", 2_500)
+        patch.setattr(writer, "SEGMENT_BYTES", 2_500)
         main = JournalBackend(run_dir)
         before_the_trials(main, files)
         for number in TRIALS:

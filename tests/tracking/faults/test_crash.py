@@ -15,11 +15,11 @@ import pytest
 import scenario
 from crashes import Crash, crashes
 from direct import Direct
-from export import Export, export
 
+from export import Export, export
 from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.receipt import Receipt
-from nertrail.tracking.uploader import sync
+from nertrail.tracking.sync import sync
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_undisturbed_delivery_equals_stock_calls(trial_of: Callable[[], Trial], 
     assert export(trial.uri) == expected
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.soak, id="all"), pytest.param(16, id="some")])
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.soak, id="all"), pytest.param(28, id="some")])
 def test_a_crash_at_any_place_loses_and_doubles_nothing(
     share: int, trial_of: Callable[[], Trial], expected: Export
 ) -> None:
@@ -115,6 +115,6 @@ def test_without_the_search_for_runs_there_are_duplicates(
     monkeypatch.setattr(MlflowBackend, "_find", lambda *args: None)
     places = places_of(trial_of())
     created = [number for number, place in enumerate(places, 1) if place == "after commit"]
-    exports = [crash_at(trial_of(), number)[1] for number in created[1:30:5]]
+    exports = [crash_at(trial_of(), number)[1] for number in created[1:30:10]]
     doubled = [found for found in exports if any(len(runs) > 1 for runs in found.values())]
     assert doubled and all(found != expected for found in doubled)

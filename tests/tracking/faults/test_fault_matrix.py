@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from export import export
 from proxy import Proxy, connections_of
 
+from export import export
 from nertrail.tracking.destination import state_folder
+from nertrail.tracking.liveness import holder
 from nertrail.tracking.mlflow_client import client_environment
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, MLflowTrainingTracker
 from nertrail.tracking.state import load_health
-from nertrail.tracking.uploader import follow, sync
+from nertrail.tracking.sync import sync
+from nertrail.tracking.tracker import Tracker
+from nertrail.tracking.uploader import follow
+from tracking_fixtures import free_port, running_server
 
 pytestmark = pytest.mark.server
 # fault → how often it is met
@@ -31,6 +35,9 @@ FAULTS = {
     "lose": 6,
     "slow": 4,
 }
+
+BUDGET_SECONDS = 4.0
+MARGIN_SECONDS = 4.0  # of a busy machine
 
 connections: list[str] = []
 sys.addaudithook(connections_of(threading.get_ident(), connections))
@@ -66,8 +73,11 @@ def uploader(monkeypatch: pytest.MonkeyPatch) -> Any:
         thread.join()
 
 
-def stage(run_dir: Path, uri: str, begun: Callable[[], object] = lambda: None) -> set[str]:
-    """A pipeline run and a training run below it, with all that a run can hold. Calls `begun` once it writes."""
+def stage(run_dir: Path, uri: str, begun: Callable[[], object], ended: Callable[[Tracker], object]) -> set[str]:
+    """A pipeline run and a training run below it, with all that a run can hold.
+
+    Calls `begun` once it writes, and `ended` with a tracker before it lets go of the journal.
+    """
     above = MLflowPipelineTracker("faults", tracking_uri=uri, run_dir=run_dir)
     with above.start_pipeline_run("pipeline") as pipeline:
         begun()
@@ -78,6 +88,7 @@ def stage(run_dir: Path, uri: str, begun: Callable[[], object] = lambda: None) -
             for step in range(30):
                 run.log_metrics({"eval_loss": 1 / (step + 1), "f1": float("nan")}, step=step)
             tracker.log_training_artifacts(metrics_json_path=run_dir / "metrics.json")
+    ended(above)
     tracker.close()
     above.close()
     return {pipeline.uid, run.uid}
@@ -97,7 +108,7 @@ def play(run_dir: Path, proxy: Proxy, uploader: Any) -> tuple[set[str], threadin
     """The stage beside its uploader; the stage opens no connection."""
     threads: list[threading.Thread] = []
     connections.clear()
-    uids = stage(run_dir, proxy.url, lambda: threads.append(uploader(run_dir, proxy.url)))
+    uids = stage(run_dir, proxy.url, lambda: threads.append(uploader(run_dir, proxy.url)), lambda tracker: None)
     assert connections == []
     return uids, threads[0]
 
@@ -182,3 +193,56 @@ def until_passed_on(proxy: Proxy) -> None:
     while proxy.passed_on_late < len(proxy.served):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", [*FAULTS, "answer 401", "refuse", "none"])
+def test_a_stage_beside_a_real_uploader_waits_no_longer_than_its_budget(
+    fault: str, proxy: Proxy, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "process")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    if fault == "refuse":
+        proxy.refuse()
+    elif fault != "none":
+        proxy.fault, proxy.faults, proxy.chance = fault, 10**6, 1.0
+    waited: list[float] = []
+
+    def flush(tracker: Tracker) -> None:
+        begun = time.monotonic()
+        tracker.flush(BUDGET_SECONDS)
+        waited.append(time.monotonic() - begun)
+
+    connections.clear()
+    uids = stage(tmp_path / "run", proxy.url, lambda: None, flush)
+    assert connections == []
+    assert waited[0] <= BUDGET_SECONDS + MARGIN_SECONDS
+    if fault == "refuse":
+        proxy.listen()
+    proxy.heal()
+    folder = state_folder(tmp_path / "run", proxy.url)
+    deadline = time.monotonic() + 200
+    while holder(folder / "lock"):
+        assert time.monotonic() < deadline, load_health(folder)
+        time.sleep(0.1)
+    check(tmp_path / "run", proxy.url, store, uids)
+
+
+@pytest.mark.soak
+def test_a_server_that_is_killed_and_comes_back_is_missing_nothing(uploader: Any, tmp_path: Path, store: str) -> None:
+    (tmp_path / "server").mkdir()
+    port, run_dir = free_port(), tmp_path / "run"
+    with running_server(tmp_path / "server", port) as url:
+        proxy = Proxy(url)
+        threads: list[threading.Thread] = []
+
+        def after_the_death(_: Tracker) -> None:
+            wait_for("delivering", run_dir, proxy.url)
+
+        connections.clear()
+        uids = stage(run_dir, proxy.url, lambda: threads.append(uploader(run_dir, proxy.url)), after_the_death)
+    more = stage(run_dir, proxy.url, lambda: None, lambda tracker: wait_for("waiting", run_dir, proxy.url))
+    with running_server(tmp_path / "server", port):
+        join(threads[0])
+        check(run_dir, proxy.url, store, uids | more)
+    proxy.refuse()

@@ -1,0 +1,300 @@
+"""A converted model on a real store: registered once through the journal, fetched, served, promoted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+import nertrail
+from nertrail import Predictor
+from nertrail.errors import ModelError, PromotionError
+from nertrail.promotion import judge, promote
+from nertrail.records import Artifact, ModelVersion, RunRecord
+from nertrail.tracking import pyfunc, registry
+from nertrail.tracking.journal import JournalBackend
+from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.profiles import Profile
+from nertrail.tracking.protocol import RunStart
+from nertrail.tracking.uploader import sync
+from tracking_fixtures import free_port
+
+TEXT = "Anna Baker lives in Oslo."
+RIGHT, HALF = [[2, 2, 2]] * 60, [[1, 2, 2]] * 60
+
+
+def scored(folder: Path, source: Path, counts: list[list[int]], data: str = "v1") -> Path:
+    """A copy of a served model with scores on test texts."""
+    shutil.copytree(source, folder)
+    content = {"data_version": data, "counts": {"texts": counts}}
+    (folder / "scores.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def record(folder: Path, gate: str = "passed") -> RunRecord:
+    version = ModelVersion({"gate": gate, "data_version": "v1"}, {"source_training_run": ("t",)}, "challenger")
+    return RunRecord(artifacts=(Artifact(folder, "model", True, version),))
+
+
+def log(store: str, uid: str, folder: Path, gate: str = "passed", **options: Any) -> str:
+    """A conversion run with the model, straight on the store; its run id."""
+    backend = MlflowBackend(store, **options)
+    backend.start(RunStart("t", "training", "my/experiment", 1, {}))
+    backend.start(RunStart(uid, "conversion", "my/experiment", 2, {}))
+    backend.log(uid, record(folder, gate), 3)
+    return str(backend.run_id(uid))
+
+
+def client(store: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=store, registry_uri=store)
+
+
+@pytest.fixture
+def model(tiny_served: Path, tmp_path: Path) -> Path:
+    return scored(tmp_path / "served", tiny_served, RIGHT)
+
+
+ALONE = """
+import sys
+import mlflow, pandas
+sys.path = [folder for folder in sys.path if folder != {source!r}]
+model = mlflow.pyfunc.load_model({model!r})
+rows = model.predict(pandas.DataFrame({{"text": [{text!r}, ""]}}))
+print([[entity["label"] for entity in row["entities"]] for row in rows])
+print(len(model.predict({{"text": [{text!r}]}}, params={{"min_score": 1.0}})[0]["entities"]))
+import nertrail
+print(nertrail.__file__)
+print([name for name in ("torch", "transformers") if name in sys.modules])
+sys.path.append({source!r})
+"""
+
+
+# --- registering ----------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_registers_a_model_once(store: str, model: Path, tmp_path: Path) -> None:
+    journal = JournalBackend(tmp_path / "run")
+    journal.start(RunStart("t", "training", "e", 1, {}))
+    journal.start(RunStart("c", "conversion", "e", 2, {}))
+    journal.log("c", record(model), 3)
+    journal.log("c", record(model), 4)  # as after a reply that was lost
+    journal.end("c", "FINISHED", 5)
+    journal.end("t", "FINISHED", 5)
+    assert sync(tmp_path / "run", store).complete
+    (version,) = client(store).search_model_versions("name = 'e'")
+    training, conversion = (MlflowBackend(store).run_id(uid) for uid in "tc")
+    assert version.run_id == conversion
+    assert dict(version.tags) | {"gate": "passed", "data_version": "v1"} == dict(version.tags)
+    assert version.tags["source_training_run"] == training
+    assert version.tags["source_training_run_uid"] == "t"
+    assert version.tags["source_conversion_run"] == conversion
+    assert client(store).get_model_version_by_alias("e", "challenger").version == version.version
+    (logged,) = client(store).search_logged_models([client(store).get_experiment_by_name("e").experiment_id])
+    assert (logged.source_run_id, str(logged.status)) == (conversion, "READY")
+    found = Predictor.load("models:/e@challenger", tracking_uri=store, threads=1)
+    assert [e.label for e in found.predict([TEXT])[0]] == ["PER", "LOC"]
+
+
+@pytest.mark.server
+def test_a_real_server_registers_and_promotes(mlflow_server: str, model: Path) -> None:
+    log(mlflow_server, "a", model)
+    log(mlflow_server, "a", model)
+    assert len(client(mlflow_server).search_model_versions("name = 'my-experiment'")) == 1
+    assert promote("my-experiment", tracking_uri=mlflow_server).champion.number == "1"
+    found = Predictor.load("models:/my-experiment@champion", tracking_uri=mlflow_server, threads=1)
+    assert [entity.label for entity in found.predict([TEXT])[0]] == ["PER", "LOC"]
+
+
+def test_an_alias_that_was_moved_since_is_left_alone(store: str, model: Path) -> None:
+    log(store, "a", model)
+    client(store).delete_registered_model_alias("my-experiment", "challenger")
+    log(store, "a", model)
+    with pytest.raises(MlflowException):
+        client(store).get_model_version_by_alias("my-experiment", "challenger")
+
+
+def test_a_delivery_that_broke_off_is_completed(store: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("connection lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", broken)
+        with pytest.raises(Exception, match="connection lost"):
+            log(store, "a", model)
+    log(store, "a", model)
+    (version,) = client(store).search_model_versions("name = 'my-experiment'")
+    assert client(store).get_model_version_by_alias("my-experiment", "challenger").version == version.version
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["told by its profile", "found out"])
+def test_without_logged_models_plain_artifacts_carry_the_same(
+    store: str, model: Path, monkeypatch: pytest.MonkeyPatch, said: bool
+) -> None:
+    if not said:
+
+        def missing(*_: object, **__: object) -> None:
+            raise MlflowException("no such endpoint", error_code=404)  # ENDPOINT_NOT_FOUND has no other mark
+
+        monkeypatch.setattr(MlflowClient, "create_logged_model", missing)
+        monkeypatch.setattr(MlflowException, "get_http_status_code", lambda self: 404)
+    run_id = log(store, "a", model, profile=Profile("plain", logged_models=not said))
+    names = {entry.path for entry in client(store).list_artifacts(run_id, "model")}
+    assert {"model/MLmodel", "model/artifacts", "model/code"} <= names
+    (version,) = client(store).search_model_versions("name = 'my-experiment'")
+    assert version.source.endswith("/model")
+    for source in (f"runs:/{run_id}/model", "models:/my-experiment@challenger"):
+        assert len(Predictor.load(source, tracking_uri=store, threads=1).predict([TEXT])[0]) == 2
+
+
+@pytest.mark.parametrize("source", ["models:/nothing@x", "models:/my-experiment/7", "runs:/0123456789abcdef"])
+def test_what_is_not_there_is_told(store: str, source: str) -> None:
+    with pytest.raises(ModelError, match=source.replace("/", "/")) as caught:
+        Predictor.load(source, tracking_uri=store)
+    assert "MLFLOW_TRACKING_URI" in str(caught.value)
+
+
+# --- the MLflow model -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def built(tiny_served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pyfunc.save_pyfunc(tiny_served, tmp_path_factory.mktemp("pyfunc") / "model")
+
+
+def test_the_model_is_slim_pinned_and_without_pickles(built: Path) -> None:
+    files = [path.relative_to(built) for path in built.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pt", ".bin")]
+    requirements = (built / "requirements.txt").read_text(encoding="utf-8").split()
+    assert [line.partition("==")[0] for line in requirements] == ["mlflow", "onnxruntime", "tokenizers", "numpy"]
+    assert all("==" in line for line in requirements)
+    info = mlflow.models.get_model_info(str(built))
+    assert info.signature.inputs.input_names() == ["text"]
+    assert json.loads((built / "input_example.json").read_text())["data"] == [[pyfunc.EXAMPLE]]
+
+
+def test_loading_needs_no_installed_nertrail(built: Path, tmp_path: Path) -> None:
+    """The model's own copy of the serving code answers, and an installed package stays whole beside it."""
+    code = ALONE.format(model=str(built), text=TEXT, source=str(Path(nertrail.__file__).parents[1]))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["[['PER', 'LOC'], []]", "0"], done.stderr
+    assert lines[2].startswith(str(built)) or "/code/nertrail/" in lines[2]
+    assert lines[3] == "[]"
+
+
+@pytest.mark.soak
+@pytest.mark.server
+def test_mlflow_models_serve_answers_with_entities(built: Path, tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(built), "-p", str(port)]
+    with (tmp_path / "log").open("wb") as output:
+        server = subprocess.Popen(
+            [*command, "--env-manager", "local"], stdout=output, stderr=output, process_group=0, cwd=tmp_path
+        )
+    try:
+        body = {"dataframe_split": {"columns": ["text"], "data": [[TEXT], [""]]}, "params": {"min_score": 0.1}}
+        answer = _post(f"http://127.0.0.1:{port}/invocations", body, server, tmp_path / "log")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    first, second = answer["predictions"]
+    assert [(e["start"], e["end"], e["label"], e["text"]) for e in first["entities"]] == [
+        (0, 10, "PER", "Anna Baker"),
+        (20, 24, "LOC", "Oslo"),
+    ]
+    assert second == {"entities": []}
+
+
+def _post(url: str, body: Any, server: subprocess.Popen[bytes], log: Path) -> Any:
+    """The answer, as soon as the server gives one."""
+    headers = {"Content-Type": "application/json"}
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except ConnectionError:
+            time.sleep(0.2)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read()) from error
+        except urllib.error.URLError:
+            time.sleep(0.2)
+    raise RuntimeError(log.read_text())
+
+
+# --- promotion ------------------------------------------------------------------------------------------------------
+
+
+def scores(counts: list[list[int]], data: str | None = "v1") -> dict[str, Any]:
+    return {"data_version": data, "counts": {"texts": counts}}
+
+
+@pytest.mark.parametrize(
+    "champion, challenger, worse, said",
+    [
+        (scores(RIGHT), scores(HALF), True, "test F1 0.5000, the champion's 1.0000"),
+        (scores(HALF), scores(RIGHT), False, "test F1 1.0000, the champion's 0.5000"),
+        (scores(RIGHT), scores([*RIGHT[:-1], [1, 2, 2]]), False, "on the same texts"),  # within the interval
+        (scores(RIGHT), scores(HALF, "v2"), False, "scored on other data"),
+        (scores(RIGHT), scores(HALF[:-1]), False, "scored on other data"),
+        (scores(RIGHT, None), scores(HALF, None), False, "scored on other data"),
+        (None, scores(HALF), False, "never scored on test texts"),
+        (scores(RIGHT), None, False, "never scored on test texts"),
+    ],
+)
+def test_a_challenger_is_judged(champion: Any, challenger: Any, worse: bool, said: str) -> None:
+    found, text = judge(champion, challenger)
+    assert (found, said in text) == (worse, True)
+
+
+def test_a_worse_model_is_refused_unless_forced(store: str, model: Path, tiny_served: Path, tmp_path: Path) -> None:
+    log(store, "a", model)
+    first = promote("my-experiment", tracking_uri=store)
+    assert (first.champion.number, first.before) == ("1", None)
+    log(store, "b", scored(tmp_path / "worse", tiny_served, HALF))
+    with pytest.raises(PromotionError, match=r"version 2 of my-experiment: test F1 0\.5000, the champion's 1\.0000"):
+        promote("my-experiment", tracking_uri=store)
+    assert _champion(store) == "1"
+    forced = promote("my-experiment", force=True, tracking_uri=store)
+    assert forced.champion.number == "2" and forced.before is not None and forced.before.number == "1"
+    assert _champion(store) == "2"
+    assert promote("my-experiment", "1", tracking_uri=store).champion.number == "1"  # better again
+
+
+def _champion(store: str) -> str:
+    return str(client(store).get_model_version_by_alias("my-experiment", "champion").version)
+
+
+def test_a_model_that_did_not_pass_is_refused(store: str, model: Path) -> None:
+    log(store, "a", model, gate="not compared")
+    with pytest.raises(PromotionError, match=r"it has not passed the gate of its conversion \(gate: not compared\)"):
+        promote("my-experiment", "1", tracking_uri=store)
+    with pytest.raises(MlflowException):
+        client(store).get_model_version_by_alias("my-experiment", "champion")
+
+
+@pytest.mark.parametrize("name, wanted", [("nothing", "challenger"), ("my-experiment", "9"), ("my-experiment", "no")])
+def test_there_may_be_no_such_version(store: str, model: Path, name: str, wanted: str) -> None:
+    log(store, "a", model)
+    with pytest.raises(ModelError):
+        promote(name, wanted, tracking_uri=store)
+
+
+def test_a_registry_name_takes_neither_slash_nor_colon() -> None:
+    assert [registry._model_name(name) for name in ("a/b:c", "/", "plain name")] == ["a-b-c", "model", "plain name"]
