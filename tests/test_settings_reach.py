@@ -125,7 +125,7 @@ class Lab:
 
     def converting(self) -> Any:
         steps, training = self.steps, SimpleNamespace(uid="u", checkpoint=self.folder, backbone="b")
-        self.patch.setattr("nertrail.steps.encoded_for", lambda *_: None)
+        self.patch.setattr("nertrail.steps.Texts.of", lambda *_: None)
         return self.reached("nertrail.steps.convert_model", lambda: steps.convert("onnx_fp32", training)).given[0]
 
     def tracker(self, stage: str = "sweep") -> Reached:
@@ -173,7 +173,7 @@ ROWS: dict[str, tuple[Any, Read]] = {
     "sweep.patience": (4, lambda lab: lab.trial()[5].patience),
     "sweep.objective.metric": ("micro-f1-span", lambda lab: lab.trial()[5].metric),
     "sweep.objective.goal": ("minimize", lambda lab: lab.study().direction.name.lower()),
-    "sweep.sampler": ("random", lambda lab: type(lab.study().sampler).__name__.removesuffix("Sampler").lower()),
+    "sweep.sampler": ("random", lambda lab: type(lab.study().sampler._make(0, 0)).__name__[:6].lower()),
     "sweep.pruner.type": ("hyperband", lambda lab: type(lab.study().pruner).__name__.removesuffix("Pruner").lower()),
     "sweep.pruner.startup_trials": (8, lambda lab: lab.study().pruner._startup),
     "sweep.pruner.warmup_steps": (3, lambda lab: lab.study().pruner._warmup),

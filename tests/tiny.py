@@ -66,10 +66,16 @@ def documents(n: int, seed: int = 0) -> list[Document]:
 
 
 def write_corpus(folder: Path, train: int = 60, validation: int = 20, test: int = 20) -> Path:
-    """Write train.jsonl, dev.jsonl and test.jsonl: {"id", "text", "entities": [[start, end, type], ...]}."""
+    """Write train.jsonl, dev.jsonl and test.jsonl: {"id", "text", "entities": [[start, end, type], ...]}.
+
+    No text comes twice, as the reader would say.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    seen = set[str]()
     for name, count, seed in (("train", train, 1), ("dev", validation, 2), ("test", test, 3)):
-        found = documents(count, seed)
+        fresh = {each.text: each for each in documents(20 * count, seed) if each.text not in seen}
+        found = list(fresh.values())[:count]
+        seen |= {each.text for each in found}
         rows = [{"id": each.id, "text": each.text, "entities": [list(span) for span in each.spans]} for each in found]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder

@@ -206,8 +206,8 @@ def _mean_of(part: Row) -> str:
 def _latency_title(report: Row, name: str) -> str:
     where = f"{report['backend']} on {report['device']}, {report['threads']} thread(s)"
     busy = "\nthe machine was busy: wall times say too much" if report.get("contended") else ""
-    head = f"Latency of {name or 'the model'}\n{where}"
-    return f"{head}, up to {report['max_length']} pieces; dots are single calls{busy}"
+    length = report["max_length"]
+    return f"Latency of {name or 'the model'}\n{where}, up to {length} pieces; dots are single calls{busy}"
 
 
 def _confusion_names(confusion: Mapping[str, Mapping[str, int]]) -> list[str]:
