@@ -24,7 +24,7 @@ from nertrail.stages.inputs import (
     quiet,
 )
 from nertrail.stages.scored import Scored, write_files
-from nertrail.stages.seeds import SeedScores, summarize
+from nertrail.stages.seeds import SeedScores, compared, summarize
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
 from nertrail.tracking.names import prefixed
 
@@ -97,9 +97,8 @@ class TrainingResult(Model):
         )
 
     def scores(self) -> dict[str, float]:
-        """What the trainings of several seeds are compared by: the scores, without what lies behind them."""
-        plain, test = ({k: v for k, v in of.items() if k in SCORES} for of in (self.metrics, self.test_metrics))
-        return {**plain, **prefixed(test, "test_")}
+        """What the trainings of several seeds are compared by."""
+        return compared(self.metrics, self.test_metrics)
 
 
 def train_model(
@@ -250,8 +249,7 @@ class _Training:
             run = MLflowTrainingTracker.off().start_training_run("", "")
             fitted = self.fit(run, progress, records=False)
             validation, test = self._score(fitted.checkpoint)
-            scores = {**validation.scores.plain(), **prefixed(test.scores.plain() if test else {}, "test_")}
-            write_json(path, scores)
+            write_json(path, compared(validation.scores.metrics(), test.scores.metrics() if test else {}))
             shutil.rmtree(self.folder / "fit")
         return SeedScores.of(self.seed, uid, read_json(path))
 
