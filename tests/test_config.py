@@ -62,6 +62,9 @@ items:
 """
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
 def error_of(tree: Mapping[str, Any], text: str | None = None, overridden: tuple[str, ...] = ()) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         build(Outer, tree, "file.yaml", text, overridden)
@@ -98,6 +101,12 @@ def test_scalars(text: str, value: Any) -> None:
         ("a: {{ path }}", "f:1", "is no plain value"),
         ("a: 2024-13-01", "f", "broken YAML"),
         ("a: \0", "f", "broken YAML"),
+        ("a: !!timestamp foo", "f", "broken YAML"),
+        ("a: !!bool foo", "f", "broken YAML"),
+        ("a: " + "[" * 20_000, "f", "nested too deeply"),
+        ("{a: " * 3_000, "f", "nested too deeply"),
+        ("a: &a [*a]", "f:1", "recursive"),
+        (BOMB, "f", "more than 100000 values"),
         ("- 1", "f", "holds a list where a mapping is wanted"),
         ("text", "f", "holds a str where a mapping is wanted"),
     ],
@@ -107,6 +116,11 @@ def test_broken_yaml(text: str, place: str, problem: str) -> None:
         parse_yaml(text, "f")
     assert caught.value.place == place
     assert caught.value.remedy
+
+
+def test_merge_keys() -> None:
+    text = "base: &base {x: 1, y: 2}\nmade: {<<: *base, y: 3}"
+    assert parse_yaml(text, "f")["made"] == {"x": 1, "y": 3}
 
 
 def test_an_empty_file_is_an_empty_mapping() -> None:
@@ -220,7 +234,12 @@ def test_override_that_cannot_be(assignment: str, problem: str) -> None:
         ({"items": [{}]}, "items.0.name: is missing", "add items.0.name"),
         ({"inner": {"rate": "fast"}}, "inner.rate: should be a valid number", "correct the value"),
         ({"inner": {"size": [1]}}, "found [1] (list)", "correct the value"),
-        ({"inner": {"space": {"lr": {"type": "spam"}}}}, "inner.space.lr", "correct the value"),
+        (
+            {"inner": {"space": {"lr": {"type": "spam"}}}},
+            "inner.space.lr.type: there is no 'spam'",
+            "did you mean 'span'?",
+        ),
+        ({"inner": {"space": {"lr": {}}}}, "inner.space.lr", "correct the value"),
         ({"inner": {"size": 400}}, "inner: size 400 is too much", "correct the value"),
         ({1: 2}, "1: Keys should be strings", "correct the value"),
     ],

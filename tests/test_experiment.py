@@ -96,5 +96,5 @@ def test_another_mlflow_file_can_be_chosen(minimal: Path, tmp_path: Path, monkey
     assert chosen is not None
     assert (chosen.tracking_uri, chosen.linger_s) == ("http://other", 3)
     assert load_experiment(minimal, ["mlflow=null"]).mlflow is None
-    with pytest.raises(ConfigError, match=r"missing\.yaml: no such file"):
+    with pytest.raises(ConfigError, match=r"there is no file .*missing\.yaml'"):
         load_experiment(minimal, ["mlflow=missing.yaml"])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nertrail.ledger import Ledger, fingerprint, forced
+from nertrail.errors import InputError
+from nertrail.ledger import Entry, Ledger, fingerprint, forced, parsed
 from nertrail.records import write_json
 
 
@@ -83,3 +84,60 @@ def test_a_step_whose_files_are_gone_is_not_done(tmp_path: Path) -> None:
     assert ledger.is_done("training", "f")
     kept.unlink()
     assert not ledger.is_done("training", "f")
+
+
+def test_a_step_whose_folder_is_empty_is_not_done(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    kept = write_json(tmp_path / "checkpoint" / "model.json", {})
+    ledger.finish(ledger.begin("training", "f"), {"path": str(kept.parent)}, 1.0)
+    assert ledger.is_whole("training")
+    kept.unlink()
+    assert not ledger.is_whole("training")
+
+
+@pytest.mark.parametrize("spelling", [".", "", "../run"])
+def test_a_relative_run_dir_is_read_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    before, after = tmp_path / "run", tmp_path / "after"
+    before.mkdir()
+    monkeypatch.chdir(before)
+    ledger = Ledger(Path(spelling))
+    kept = write_json(before / "model.json", {})
+    ledger.finish(ledger.begin("training", "f"), {"path": str(kept)}, 1.0)
+    ledger.close()
+    before.rename(after)
+    entry = Ledger(after).entry("training")
+    assert entry is not None
+    assert entry.result == {"path": str(after / "model.json")}
+    (after / "model.json").unlink()
+    assert not Ledger(after).is_done("training", "f")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"step": "training", "state": "halted"}', None],
+    ids=["empty", "half", "list", "null", "binary", "deep", "unknown state", "folder"],
+)
+def test_what_is_no_record_of_a_step_is_told(tmp_path: Path, content: bytes | None) -> None:
+    ledger, path = Ledger(tmp_path), tmp_path / "results" / "training.json"
+    path.parent.mkdir()
+    path.mkdir() if content is None else path.write_bytes(content)
+    for read in (
+        ledger.entries,
+        ledger.check,
+        lambda: ledger.entry("training"),
+        lambda: ledger.is_done("training", ""),
+    ):
+        with pytest.raises(InputError, match="is no record of a step") as caught:
+            read()
+        assert (caught.value.place, "remove it" in str(caught.value.remedy)) == (str(path), True)
+    assert [each.name for each in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_result_of_another_shape_is_told() -> None:
+    entry = Entry(step="training", fingerprint="f", state="done", uids={"": "u"}, result={"x": "y"})
+    assert parsed(entry, dict[str, str]) == {"x": "y"}
+    with pytest.raises(InputError, match="x: Input should be a valid integer") as caught:
+        parsed(entry, dict[str, int])
+    assert caught.value.place == "results/training.json"

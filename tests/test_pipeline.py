@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,11 @@ import pytest
 
 import recorded
 import tiny_experiment
-from nertrail.errors import ConfigError
+from nertrail.errors import ConfigError, DataError, ModelError
 from nertrail.experiment import load_experiment
 from nertrail.ner import onnx
-from nertrail.pipeline import PipelineResult, check_stages, run_pipeline
-from nertrail.records import read_json
+from nertrail.pipeline import PipelineResult, check_inputs, check_steps, check_types, run_pipeline
+from nertrail.records import read_json, write_json
 from nertrail.tracking.memory import MemoryRun
 
 ONE = {"name": "cut", "num_hidden_layers": 1}
@@ -69,6 +71,17 @@ def test_only_what_depends_on_a_change_is_done_again(
     assert [line.step for line in result.lines] == ALL
     assert {line.step for line in result.lines if line.status == "reused"} == set(ALL) - set(again)
     assert {f"{step}: unchanged, reused" for step in set(ALL) - set(again)} <= set(said)
+
+
+@pytest.mark.parametrize(
+    ("gone", "again"), [("report.html", []), ("artifacts/conversion", ALL[4:]), ("checkpoints/training", ALL[3:])]
+)
+def test_what_is_gone_of_a_finished_run_is_made_again(pipeline: Pipeline, gone: str, again: list[str]) -> None:
+    result, _ = pipeline()
+    path = result.run_dir / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    result, said = pipeline()
+    assert (done_again(said), path.exists(), result.report) == (again, True, result.run_dir / "report.html")
 
 
 @pytest.mark.parametrize("failed", [False, True])
@@ -129,11 +142,82 @@ def test_an_interrupted_sweep_that_is_extended_keeps_its_trials(
     )
 
 
-@pytest.mark.parametrize("force", [("swep",), ("training", "all")])
-def test_force_names_stages(force: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("force", ["swep", "sweep-", "sweep-nope", "training-foo", ""])
+def test_force_names_stages_and_steps(tmp_path: Path, tiny_backbone: Path, force: str) -> None:
+    experiment = load_experiment(tiny_experiment.write(tmp_path, tiny_backbone))
+    check_steps(experiment, ["sweep", "sweep-whole", "benchmark-models", "conversion-onnx_int8"])
     with pytest.raises(ConfigError, match="is no stage") as caught:
-        check_stages(force)
-    assert (caught.value.place, "sweep, benchmark" in str(caught.value.remedy)) == ("--force", True)
+        check_steps(experiment, ["training", force])
+    assert (caught.value.place, "sweep-whole, sweep-cut" in str(caught.value.remedy)) == ("--force", True)
+
+
+@pytest.mark.parametrize(
+    ("types", "problem"),
+    [
+        (("PER", "test_PER"), "'PER' and 'test_PER' would both write the metric 'test_PER_precision'"),
+        (("A😀", "A🎉"), "would both write the metric 'A__precision'"),
+        (("PER", "x" * 5000), "is longer than 100 characters"),
+        (("  ",), "is blank"),
+        (("\ud83d",), "can't be shown"),
+    ],
+)
+def test_types_that_no_metric_can_be_named_after(types: tuple[str, ...], problem: str) -> None:
+    check_types(("PER", "LOC", "PERSON", "test"), "corpus")
+    with pytest.raises(DataError, match=problem) as caught:
+        check_types(types, "corpus")
+    assert (caught.value.place, "data.label_map" in str(caught.value.remedy)) == ("corpus", True)
+
+
+def _cut(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+
+
+def _reshape(folder: Path) -> None:
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "hidden_size": 64})
+
+
+BROKEN_BACKBONES: dict[str, Callable[[Path], object]] = {
+    "truncated": _cut,
+    "empty": lambda folder: (folder / "model.safetensors").write_bytes(b""),
+    "garbage": lambda folder: (folder / "model.safetensors").write_bytes(b"garbage" * 100),
+    "other shapes": _reshape,
+    "no JSON": lambda folder: (folder / "config.json").write_text("{", encoding="utf-8"),
+    "a list": lambda folder: (folder / "config.json").write_text("[]", encoding="utf-8"),
+    "gone": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_BACKBONES)
+def test_broken_backbones_are_told_before_anything_is_written(tmp_path: Path, tiny_backbone: Path, case: str) -> None:
+    source = Path(shutil.copytree(tiny_backbone, tmp_path / "backbone"))
+    experiment = load_experiment(tiny_experiment.write(tmp_path, source))
+    check_inputs(experiment, experiment.inputs())
+    BROKEN_BACKBONES[case](source)
+    with pytest.raises(ModelError) as caught:
+        run_pipeline(experiment, "tiny", tmp_path / "run")
+    assert "backbone" in str(caught.value.place)
+    assert caught.value.remedy
+    assert not (tmp_path / "run").exists()
+
+
+def _blank_validation(corpus: Path) -> None:
+    (corpus / "dev.jsonl").write_text('{"text": "\\u200b\\u200b", "entities": []}\n', encoding="utf-8")
+
+
+def _pipe(corpus: Path) -> None:
+    (corpus / "dev.jsonl").unlink()
+    os.mkfifo(corpus / "dev.jsonl")
+
+
+@pytest.mark.parametrize("spoil", [_blank_validation, _pipe])
+def test_splits_that_hold_nothing_to_read(tmp_path: Path, tiny_backbone: Path, spoil: Callable[[Path], object]) -> None:
+    experiment = load_experiment(tiny_experiment.write(tmp_path, tiny_backbone))
+    spoil(tmp_path / "corpus")
+    with pytest.raises(DataError) as caught:
+        run_pipeline(experiment, "tiny", tmp_path / "run")
+    assert str(tmp_path / "corpus") in str(caught.value.place)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_tree_and_what_a_redone_stage_leaves(

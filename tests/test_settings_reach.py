@@ -173,7 +173,7 @@ ROWS: dict[str, tuple[Any, Read]] = {
     "sweep.patience": (4, lambda lab: lab.trial()[5].patience),
     "sweep.objective.metric": ("micro-f1-span", lambda lab: lab.trial()[5].metric),
     "sweep.objective.goal": ("minimize", lambda lab: lab.study().direction.name.lower()),
-    "sweep.sampler": ("random", lambda lab: type(lab.study().sampler._make(0, 0)).__name__[:6].lower()),
+    "sweep.sampler": ("random", lambda lab: type(lab.study().sampler.at(5)).__name__.removesuffix("Sampler").lower()),
     "sweep.pruner.type": ("hyperband", lambda lab: type(lab.study().pruner).__name__.removesuffix("Pruner").lower()),
     "sweep.pruner.startup_trials": (8, lambda lab: lab.study().pruner._startup),
     "sweep.pruner.warmup_steps": (3, lambda lab: lab.study().pruner._warmup),

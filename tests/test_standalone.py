@@ -78,7 +78,7 @@ def test_force_names_a_stage(experiment: Experiment, tmp_path: Path) -> None:
 def test_folds_are_dealt_before_anything_is_written(experiment: Experiment, tmp_path: Path) -> None:
     sweep = experiment.sweep.model_copy(update={"k_folds": 999})
     folded = experiment.model_copy(update={"sweep": sweep})
-    with pytest.raises(ConfigError, match="999 folds of 60 texts"), open_steps(folded, "tiny", tmp_path / "run"):
+    with pytest.raises(ConfigError, match=r"999 folds of \d+ texts"), open_steps(folded, "tiny", tmp_path / "run"):
         pass
 
 

@@ -14,6 +14,8 @@ import yaml
 
 from nertrail.errors import ConfigError
 
+Key = tuple[str | int, ...]
+
 
 class Model(pydantic.BaseModel):
     """Base of every settings class: frozen, and an unknown key is an error."""
@@ -21,14 +23,28 @@ class Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
+class Misplaced(ValueError):
+    """A mistake that a validator found further down.
+
+    Args:
+        key: where, seen from the model that raises it.
+        known: what may stand there; the nearest is proposed.
+    """
+
+    def __init__(self, problem: str, key: Key, known: Iterable[str] = ()) -> None:
+        self.key, self.known = key, tuple(known)
+        super().__init__(problem)
+
+
 M = TypeVar("M", bound=Model)
-Key = tuple[str | int, ...]
+MOST_VALUES = 100_000  # of a file; aliases of aliases make millions of a few lines
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which `2e-5` is a float (YAML 1.1 wants `2.0e-5`) and a key stands only once."""
 
 
+MERGE = "tag:yaml.org,2002:merge"
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
@@ -39,6 +55,8 @@ _Loader.add_implicit_resolver(
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == MERGE:  # `<<: *other`; what it brings may be said anew
+            continue
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, Hashable):
             raise yaml.MarkedYAMLError(problem="a key is no plain value", problem_mark=key_node.start_mark)
@@ -77,8 +95,11 @@ def parse_yaml(text: str, place: str) -> dict[str, Any]:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"broken YAML: {error.problem}", place=f"{place}{line}", remedy="mend that line") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2024-13-01 looks like a date
+    except RecursionError:
+        raise ConfigError("broken YAML: nested too deeply", place=place, remedy="mend the file") from None
+    except (yaml.YAMLError, ValueError, AttributeError, KeyError) as error:  # 2024-13-01 looks like a date; !!bool foo
         raise ConfigError(f"broken YAML: {error}", place=place, remedy="mend the file") from None
+    _check_size(tree, place)
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -87,6 +108,17 @@ def parse_yaml(text: str, place: str) -> dict[str, Any]:
         )
     expanded: dict[str, Any] = _expand(tree, place)
     return expanded
+
+
+def _check_size(tree: Any, place: str) -> None:
+    """Raise ConfigError for more values than any experiment has, those that aliases repeat counted each time."""
+    rest, count = [tree], 0
+    while rest:
+        value, count = rest.pop(), count + 1
+        if count > MOST_VALUES:
+            remedy = "take out the aliases (&name, *name)"
+            raise ConfigError(f"holds more than {MOST_VALUES} values", place=place, remedy=remedy)
+        rest += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -161,15 +193,19 @@ def build(
         return kind.model_validate(tree)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
         key: Key = _without_tags(tuple(first["loc"]), tree)
+        key = (*key, *cause.key) if isinstance(cause, Misplaced) else key
+        if first["type"] == "union_tag_invalid":
+            key = (*key, first["ctx"]["discriminator"].strip("'"))
         raise ConfigError(
             f"{_dotted(key)}: {_problem(first)}",
-            place=_place(key, place, text, overridden),
+            place=place_of(key, place, text, overridden),
             remedy=_remedy(kind, tree, key, first),
         ) from None
 
 
-def _place(key: Key, place: str, text: str | None, overridden: Iterable[str]) -> str:
+def place_of(key: Key, place: str, text: str | None, overridden: Iterable[str]) -> str:
     """An override where one set the key, a part of it or a section around it; else the file and the line."""
     dotted = _dotted(key)
     for name in (assignment.partition("=")[0].strip() for assignment in overridden):
@@ -201,18 +237,36 @@ def _problem(error: Any) -> str:
         return "unknown key"
     if error["type"] == "missing":
         return "is missing"
+    if error["type"] == "union_tag_invalid":
+        return f"there is no {error['ctx']['tag']!r}"
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    return f"{message}, found {error['input']!r} ({type(error['input']).__name__})"
+    if error["type"] == "value_error" and isinstance(error["input"], dict | Model):
+        return message  # of a whole section: which part is meant says the message
+    return f"{message}, found {_shortened(repr(error['input']))} ({type(error['input']).__name__})"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _remedy(kind: type[Model], tree: Mapping[str, Any], key: Key, error: Any) -> str:
     if error["type"] == "missing":
         return f"add {_dotted(key)}"
-    if error["type"] != "extra_forbidden":
-        return "correct the value"
-    model = _model_at(kind, tuple(error["loc"])[:-1], tree)
-    known = keys_of(model) if model else []
-    near = difflib.get_close_matches(str(key[-1]), known, n=1, cutoff=0.5)
+    if error["type"] == "extra_forbidden":
+        model = _model_at(kind, tuple(error["loc"])[:-1], tree)
+        return nearest(str(key[-1]), keys_of(model) if model else [])
+    context = error.get("ctx", {})
+    if error["type"] == "union_tag_invalid":
+        return nearest(str(context["tag"]), re.findall("'(.*?)'", context["expected_tags"]))
+    if error["type"] == "literal_error":
+        return nearest(str(error["input"]), re.findall("'(.*?)'", context["expected"]))
+    cause = context.get("error")
+    return nearest(str(key[-1]), cause.known) if isinstance(cause, Misplaced) and cause.known else "correct the value"
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The remedy for a name that is none of `known`."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     listing = ", ".join(known)
     return f"did you mean {near[0]!r}? (known here: {listing})" if near else f"known here: {listing}"
 

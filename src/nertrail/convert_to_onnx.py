@@ -39,11 +39,12 @@ def main(
 
 
 def _convert(options: argparse.Namespace, tracker: MLflowConversionTracker | None, source: str | None) -> Path | None:
+    from nertrail.rundir import check_writable
     from nertrail.stages.conversion import ConversionConfig, convert_model
-    from nertrail.standalone import check_target, check_writable
+    from nertrail.standalone import check_target
 
     out = options.out or options.checkpoint.parent / "onnx"
-    check_writable(out)
+    check_writable(out, "--out")
     config = ConversionConfig(opset=options.opset)
     result = convert_model(
         config, options.checkpoint, check_target(options.target), out, source_training_run=source, tracker=tracker

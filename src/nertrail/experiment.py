@@ -11,8 +11,9 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
-from nertrail.config import Model, build, override, read_yaml
+from nertrail.config import Model, build, override, place_of, read_yaml
 from nertrail.errors import ConfigError
+from nertrail.numbers import Seed
 from nertrail.stages.benchmark import BenchmarkConfig
 from nertrail.stages.conversion import ConversionConfig
 from nertrail.stages.inputs import BackboneConfig, DataConfig, Hyperparameters, Inputs, WindowConfig, read_inputs
@@ -27,7 +28,7 @@ class Experiment(Model):
     """What `nertrail run` reads. `mlflow` is a block, or the path of a file with one; without it nothing is tracked."""
 
     mlflow: MlflowConfig | None = None
-    seed: int = 42
+    seed: Seed = 42
     data: DataConfig
     backbones: tuple[BackboneConfig, ...] = pydantic.Field(min_length=1)
     windows: WindowConfig = WindowConfig()
@@ -78,7 +79,7 @@ def find_config(name: str) -> Path:
     if path.is_file() or path.suffix or len(path.parts) > 1:
         return path
     preset = Path(str(resources.files("nertrail.presets"))) / f"{name}.yaml"
-    if not preset.is_file():
+    if name == "mlflow" or not preset.is_file():
         known = ", ".join(sorted(p.stem for p in preset.parent.glob("*.yaml") if p.stem != "mlflow"))
         raise ConfigError("no such file or preset", place=name, remedy=f"give a path, or one of the presets: {known}")
     return preset
@@ -93,7 +94,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         ConfigError: names the file, the line, the key, what was found and the remedy.
     """
     tree = _with_chosen_mlflow(read_yaml(path), overrides)
-    _check_mlflow(tree, path)
+    _check_mlflow(tree, path, overrides)
     tree = override(_with_mlflow(tree, path), [text for text in overrides if not _chooses_mlflow(text)])
     experiment = build(Experiment, tree, str(path), path.read_text(encoding="utf-8"), overrides)
     if experiment.mlflow and (uri := experiment.mlflow.tracking_uri):
@@ -142,11 +143,15 @@ def _with_mlflow(tree: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {**tree, "mlflow": {**values, "tracking_uri": uri} if uri and isinstance(values, dict) else values}
 
 
-def _check_mlflow(tree: Mapping[str, Any], path: Path) -> None:
-    """A mistake in a file of its own is told with that file's name and line."""
+def _check_mlflow(tree: Mapping[str, Any], path: Path, overrides: Sequence[str]) -> None:
+    """A mistake in a file of its own is told with that file's name and line; that there is none, with the key's."""
     block = tree.get("mlflow")
     if isinstance(block, str):
         file = _mlflow_path(path, block)
+        if not file.is_file():
+            place = place_of(("mlflow",), str(path), path.read_text(encoding="utf-8"), overrides)
+            remedy = "name an mlflow.yaml, write `mlflow: {}` for the defaults, or leave it out to track nothing"
+            raise ConfigError(f"mlflow: there is no file {block!r} beside this one", place=place, remedy=remedy)
         build(MlflowConfig, read_yaml(file), str(file), file.read_text(encoding="utf-8"))
 
 

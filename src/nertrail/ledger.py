@@ -14,9 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import pydantic
+
 from nertrail import __version__
 from nertrail.config import Model
+from nertrail.errors import InputError
 from nertrail.records import read_json, write_json
+from nertrail.rundir import Claim, placed
 
 State = Literal["open", "done", "failed"]
 _HERE = "<run dir>/"
@@ -45,15 +49,32 @@ class Entry(Model):
 
 
 class Ledger:
-    """The steps of one run dir. Paths below the run dir are kept relative to it, so that it can be moved."""
+    """The steps of one run dir. Paths below the run dir are kept relative to it, so that it can be moved.
 
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir, self._folder = run_dir, run_dir / "results"
+    The first step that begins claims the run dir until `close`. A file that is no record of a step is an InputError.
+
+    Args:
+        experiment: the MLflow experiment that the run dir belongs to, None for any.
+    """
+
+    def __init__(self, run_dir: Path, experiment: str | None = None) -> None:
+        self._run_dir = placed(run_dir)
+        self._folder = self._run_dir / "results"
+        self._claim = Claim(self._run_dir, experiment)
+
+    def check(self) -> None:
+        """Raise InputError where the run dir is not to be worked in: unreadable, another's, or in use."""
+        self.entries()
+        self._claim.check()
+
+    def close(self) -> None:
+        """Let others work in the run dir."""
+        self._claim.release()
 
     def entry(self, step: str) -> Entry | None:
         """The step as it was left, None if it never began."""
         path = self._path(step)
-        return self._read(path) if path.is_file() else None
+        return self._read(path) if path.exists() else None
 
     def entries(self) -> list[Entry]:
         """All steps, in the order in which they began."""
@@ -68,13 +89,18 @@ class Ledger:
     def is_done(self, step: str, fingerprint: str) -> bool:
         """Whether the step's result can be taken as it is, with every file it names in the run dir."""
         known = self.entry(step)
-        if known is None or known.state != "done" or known.fingerprint != fingerprint:
+        return known is not None and known.fingerprint == fingerprint and self.is_whole(step)
+
+    def is_whole(self, step: str) -> bool:
+        """Whether the step is done and every file it names in the run dir is there, and no folder of them empty."""
+        known, inside = self.entry(step), f"{self._run_dir}/"
+        if known is None or known.state != "done":
             return False
-        inside = f"{self._run_dir}/"
-        return all(Path(text).exists() for text in _strings(known.result) if text.startswith(inside))
+        return all(_is_there(Path(text)) for text in _strings(known.result) if text.startswith(inside))
 
     def begin(self, step: str, fingerprint: str, identity: str = "", runs: Sequence[str] = ("",)) -> Entry:
         """Open the step: in the same runs if it was interrupted, in new ones if it changed, failed or is forced."""
+        self._claim.take()
         known = self.entry(step)
         if known and known.state == "open" and known.fingerprint == fingerprint and set(known.uids) == set(runs):
             return known
@@ -105,14 +131,44 @@ class Ledger:
         self._write(entry.model_copy(update={"state": "failed", "seconds": seconds, "result": result}))
 
     def _write(self, entry: Entry) -> Entry:
+        self._claim.take()
         write_json(self._path(entry.step), _replaced(entry.model_dump(mode="json"), f"{self._run_dir}/", _HERE))
         return entry
 
     def _read(self, path: Path) -> Entry:
-        return Entry.model_validate(_replaced(read_json(path), _HERE, f"{self._run_dir}/"))
+        try:
+            return Entry.model_validate(_replaced(read_json(path), _HERE, f"{self._run_dir}/"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise _unreadable(path, error) from None
 
     def _path(self, step: str) -> Path:
         return self._folder / f"{step}.json"
+
+
+def parsed(entry: Entry, kind: Any) -> Any:
+    """The entry's result as a `kind`.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(entry.result)
+    except pydantic.ValidationError as error:
+        raise _unreadable(Path("results") / f"{entry.step}.json", error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """Of pydantic's several lines the first mistake, of others the first line."""
+    found = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    remedy = "restore the file, or remove it: its step is done again"
+    return InputError(f"is no record of a step: {found}", place=str(path), remedy=remedy)
+
+
+def _is_there(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:

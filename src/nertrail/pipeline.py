@@ -6,22 +6,27 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from nertrail import summary
-from nertrail.errors import ConfigError, ConversionError
+from nertrail.errors import ConfigError, ConversionError, DataError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger, fingerprint
+from nertrail.ner.ranks import rank
+from nertrail.numbers import name_problem
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.report import write_report
+from nertrail.rundir import check_run_dir, placed
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.folds import make_folds
 from nertrail.stages.inputs import Inputs, Progress, quiet
 from nertrail.stages.training import TrainingResult
-from nertrail.steps import Announce, Steps, planned
+from nertrail.steps import Announce, Steps, contents, planned
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
+from nertrail.tracking.names import metric_names
 from nertrail.tracking.receipt import Receipt
 from nertrail.tracking.redaction import environment_secrets, redact
 
@@ -62,38 +67,79 @@ def run_pipeline(
         InputError: the data, a backbone or a setting can't be used.
         StageError: a stage failed; what was done before it stays and is reused.
     """
-    check_stages(force)
-    inputs = experiment.inputs(run_dir)
-    ledger = Ledger(run_dir)
-    mark = fingerprint(experiment.model_dump(mode="json", exclude={"mlflow"}), inputs.version)
-    if ledger.is_done("pipeline", mark) and not force:
-        announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
-        return PipelineResult(run_dir, summary.lines(ledger, planned(experiment)), report=run_dir / "report.html")
-    check_inputs(experiment, inputs)
-    trackers = Trackers(experiment.mlflow, name, run_dir)
+    run_dir = placed(run_dir)
+    inputs, trackers = check(experiment, name, run_dir, force)
     steps = Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
+    mark = fingerprint(experiment.model_dump(mode="json", exclude={"mlflow"}), contents(experiment, inputs))
+    if not force and is_finished(steps.ledger, experiment, mark):
+        announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
+        return PipelineResult(run_dir, summary.lines(steps.ledger, planned(experiment)), report=run_dir / "report.html")
+    check_inputs(experiment, inputs)
     try:
         return _Pipeline(steps, name, mark).run()
     finally:
         trackers.close()
+        steps.ledger.close()
 
 
-def check_stages(force: Collection[str]) -> None:
-    """Raise ConfigError where `force` names no stage."""
+def is_finished(ledger: Ledger, experiment: Experiment, mark: str) -> bool:
+    """Whether a pipeline of this fingerprint is done and nothing of what it made is gone."""
+    return ledger.is_done("pipeline", mark) and all(map(ledger.is_whole, planned(experiment)))
+
+
+def check(
+    experiment: Experiment, name: str, run_dir: Path, force: Collection[str], parent: str | None = None
+) -> tuple[Inputs, Trackers]:
+    """The data and the trackers of what may be begun in the run dir; nothing is written yet.
+
+    Raises:
+        InputError: settings, run dir or data can't be used.
+    """
+    check_steps(experiment, force)
+    check_run_dir(run_dir)
+    trackers = Trackers(experiment.mlflow, name, run_dir, parent)
+    if rank() == 0:
+        Ledger(run_dir, trackers.experiment).check()
+    return experiment.inputs(run_dir), trackers
+
+
+def check_steps(experiment: Experiment, force: Collection[str]) -> None:
+    """Raise ConfigError where `force` names neither a stage nor one of the experiment's steps."""
+    known = [*STAGES, *planned(experiment), "benchmark-models"]
     for step in force:
-        if step.split("-", 1)[0] not in STAGES:
-            raise ConfigError(f"{step!r} is no stage", place="--force", remedy=f"stages: {', '.join(STAGES)}")
+        if step not in known:
+            near = get_close_matches(step, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            remedy = f"{hint}stages: {', '.join(STAGES)}; steps: {', '.join(known[len(STAGES) :])}"
+            raise ConfigError(f"{step!r} is no stage", place="--force", remedy=remedy)
 
 
 def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
-    """Look at every backbone and deal the folds: what can't be used is told before anything is written."""
+    """Look at types, study and every backbone, and deal the folds: what can't be used is told before a write."""
     from nertrail.ner.backbone import check_backbone
+    from nertrail.ner.model import check_weights
 
+    check_types(inputs.dataset.types, inputs.source)
+    experiment.sweep.storage.check()
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
         check_backbone(backbone.backbone(), inputs.windows.max_length)
+        check_weights(backbone.backbone())
     if experiment.sweep.k_folds:
         make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)
+
+
+def check_types(types: Sequence[str], source: str) -> None:
+    """Raise DataError for an entity type that no metric can be named after, or for two that share a metric's name."""
+    remedy = "rename it with data.label_map"
+    for name in types:
+        if problem := name_problem(name):
+            raise DataError(f"the entity type {name[:40]!r} {problem}", place=source, remedy=remedy)
+    seen: dict[str, str] = {}
+    for name, metric in metric_names(types):
+        if seen.setdefault(metric, name) != name:
+            found = f"the entity types {seen[metric]!r} and {name!r} would both write the metric {metric!r}"
+            raise DataError(found, place=source, remedy=remedy)
 
 
 class _Pipeline:
@@ -116,7 +162,7 @@ class _Pipeline:
             if self.result.failures:
                 run.end("FAILED")
         if not self.result.failures:
-            ledger.finish(entry, None, time.monotonic() - began)
+            ledger.finish(entry, {"report": str(self.result.report)}, time.monotonic() - began)
         self._receipt()
         return self.result
 

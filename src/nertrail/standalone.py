@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from nertrail.errors import ConfigError, InputError
+from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment, find_config, load_experiment
 from nertrail.ner.checkpoint import load_checkpoint
-from nertrail.pipeline import check_inputs, check_stages
+from nertrail.pipeline import check, check_inputs
+from nertrail.rundir import check_writable, placed
 from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, Texts, convert_model
 from nertrail.stages.inputs import Progress, quiet
 from nertrail.steps import Announce, Steps, log
@@ -20,18 +20,6 @@ from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.redaction import without_password
 from nertrail.tracking.settings import MlflowConfig
-
-
-def check_writable(folder: Path) -> None:
-    """Raise InputError where nothing could be written below `folder`; creates nothing."""
-    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    try:
-        if not existing.is_dir():
-            raise NotADirectoryError(20, "is a file")
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror}"
-        raise InputError(problem, place=str(existing), remedy="choose another folder with --run-dir") from None
 
 
 @contextmanager
@@ -45,16 +33,16 @@ def open_steps(
     announce: Announce = log.info,
 ) -> Iterator[Steps]:
     """The stages of an experiment without a pipeline run, below `parent_run` (a server's run id) if there is one."""
-    check_stages(force)
-    inputs = experiment.inputs(run_dir)
+    run_dir = placed(run_dir)
+    inputs, trackers = check(experiment, name, run_dir, force, parent_run)
     check_inputs(experiment, inputs)
-    inputs.keep_splits(run_dir)
-    trackers = Trackers(experiment.mlflow, name, run_dir, parent_run)
+    steps = Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
     try:
-        yield Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
+        yield steps
         trackers.flush()
     finally:
         trackers.close()
+        steps.ledger.close()
 
 
 def convert_alone(
@@ -73,7 +61,7 @@ def convert_alone(
     """
     chosen = check_target(target)
     out = out or checkpoint.parent / "onnx"
-    check_writable(out)
+    check_writable(out, "--out")
     if overrides and config is None:
         raise ConfigError(f"{overrides[0]} overrides nothing", place="--set", remedy="name an experiment with --config")
     load_checkpoint(checkpoint)

@@ -15,10 +15,11 @@ from nertrail import summary
 from nertrail.budget import within_budget
 from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment
-from nertrail.ledger import Entry, Ledger, fingerprint, forced
+from nertrail.ledger import Entry, Ledger, fingerprint, forced, parsed
 from nertrail.ner.digests import folder_digest
 from nertrail.ner.ranks import world
 from nertrail.records import RunRecord, RunRef
+from nertrail.rundir import placed
 from nertrail.stages.benchmark import (
     BenchmarkResult,
     Candidate,
@@ -101,9 +102,9 @@ class Steps:
         progress: Progress = quiet,
         announce: Announce = log.info,
     ) -> None:
-        self.experiment, self.run_dir, self.inputs, self.trackers = experiment, run_dir, inputs, trackers
+        self.experiment, self.run_dir, self.inputs, self.trackers = experiment, placed(run_dir), inputs, trackers
         self.force, self.progress, self.announce = force, progress, announce
-        self.ledger = Ledger(run_dir)
+        self.ledger = Ledger(run_dir, trackers.experiment)
         self.lines: list[StageLine] = []
         self.seconds: dict[str, float] = {}
         self.sweeps: dict[str, SweepConfig] = {}
@@ -158,7 +159,7 @@ class Steps:
                 raise ConfigError(
                     problem, place=str(self.run_dir), remedy="run `nertrail sweep` with this run dir first"
                 )
-            found.append(SweepResult.model_validate(entry.result))
+            found.append(parsed(entry, SweepResult))
         return found
 
     def benchmark_trials(self, sweeps: Sequence[SweepResult]) -> list[BenchmarkResult]:
@@ -314,14 +315,16 @@ class Steps:
         note: str = "",
     ) -> R:
         """The step's result: taken from the ledger where nothing changed, else made by `work`."""
-        shape: pydantic.TypeAdapter[R] = pydantic.TypeAdapter(kind)
         known = self.ledger.entry(step)
         if known and self.ledger.is_done(step, mark) and not forced(step, self.force):
+            result: R = parsed(known, kind)
             self.announce(f"{step}: unchanged, reused")
-            self._note(step, "reused", known.seconds, result := shape.validate_python(known.result))
+            self._note(step, "reused", known.seconds, result)
             return result
         entry = self.ledger.begin(step, mark, identity, runs)
-        self._make_room(known, entry, folder, forced(step, self.force))
+        self.inputs.keep_splits(self.run_dir)
+        replaced = self._make_room(known, entry, folder, forced(step, self.force))
+        note = f"{note}, in place of the one before" if replaced else note
         self.announce(f"{step}: {'continues' if known == entry else 'starts'}{note}")
         began = time.monotonic()
         try:
@@ -330,15 +333,18 @@ class Steps:
             self.ledger.fail(entry, time.monotonic() - began)
             raise
         seconds = time.monotonic() - began
-        self.ledger.finish(entry, shape.dump_python(result, mode="json"), seconds)
+        self.ledger.finish(entry, pydantic.TypeAdapter(kind).dump_python(result, mode="json"), seconds)
         self._note(step, "done", seconds, result)
         self.trackers.flush()
         return result
 
-    def _make_room(self, known: Entry | None, entry: Entry, folder: Path | None, force: bool) -> None:
-        """A step that does not go on leaves nothing of its former self, but for a study that is extended."""
+    def _make_room(self, known: Entry | None, entry: Entry, folder: Path | None, force: bool) -> bool:
+        """A step that does not go on leaves nothing of its former self, but for a study that is extended.
+
+        Returns whether finished work was given up.
+        """
         if known is None or known == entry:
-            return
+            return False
         pipeline = self.trackers.of(MLflowPipelineTracker)
         for name, uid in known.uids.items():
             new = entry.uids.get(name) or next(iter(entry.uids.values()))
@@ -346,6 +352,7 @@ class Steps:
         extended = known.identity == entry.identity and known.state != "failed" and not force
         if folder is not None and not extended:
             shutil.rmtree(folder, ignore_errors=True)
+        return known.state == "done" and folder is not None and not extended
 
     def _note(self, step: str, status: str, seconds: float, result: Any) -> None:
         self.lines.append(StageLine(step, status, seconds, summary.main_number(result)))

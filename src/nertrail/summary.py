@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nertrail import __version__
-from nertrail.config import Model
-from nertrail.ledger import Entry, Ledger
+from nertrail.ledger import Entry, Ledger, parsed
 from nertrail.stages.benchmark import BenchmarkResult
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.seeds import summarize
@@ -73,12 +72,12 @@ def comparison(ledger: Ledger) -> list[tuple[str, ...]]:
         return []
     results = map(_conversion_result, ledger.entries())
     made: dict[str, ConversionResult] = {result.target: result for result in results if result is not None}
-    return [_compared(BenchmarkResult.model_validate(item), made) for item in timed.result]
+    return [_compared(item, made) for item in parsed(timed, list[BenchmarkResult])]
 
 
 def _conversion_result(entry: Entry) -> ConversionResult | None:
     is_one = entry.step.startswith("conversion-") and entry.state == "done"
-    return ConversionResult.model_validate(entry.result) if is_one else None
+    return parsed(entry, ConversionResult) if is_one else None
 
 
 def _compared(timed: BenchmarkResult, made: Mapping[str, ConversionResult]) -> tuple[str, ...]:
@@ -111,8 +110,9 @@ _NUMBERS: Mapping[type, Callable[[Any], str]] = {
     TrainingResult: _training,
     ConversionResult: _conversion,
 }
-_KINDS: Mapping[str, type[Model]] = {
+_KINDS: Mapping[str, Any] = {
     "sweep": SweepResult,
+    "benchmark": list[BenchmarkResult],
     "selection": SelectionResult,
     "training": TrainingResult,
     "conversion": ConversionResult,
@@ -127,9 +127,7 @@ def lines(ledger: Ledger, steps: Collection[str]) -> list[StageLine]:
 
 def _result(entry: Entry) -> Any:
     stage = entry.step.split("-", 1)[0]
-    if stage == "benchmark":
-        return [BenchmarkResult.model_validate(item) for item in entry.result]
-    return _KINDS[stage].model_validate(entry.result)
+    return parsed(entry, _KINDS[stage])
 
 
 def lineage(ledger: Ledger, data_version: str, steps: Collection[str]) -> dict[str, Any]:

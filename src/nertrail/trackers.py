@@ -20,11 +20,14 @@ class Trackers:
         config: the experiment's mlflow block; None records nothing.
         name: MLflow experiment where the block names none.
         parent: the run that stages' runs hang below.
+
+    `experiment` is the MLflow experiment, None where nothing is recorded.
     """
 
     def __init__(self, config: MlflowConfig | None, name: str, run_dir: Path, parent: Parent = None) -> None:
         self._config, self._name, self._run_dir, self._parent = config, name, run_dir, parent
         self._made: dict[type[Tracker], Tracker] = {}
+        self.experiment = (config.experiment_name or name) if config else None
 
     def of(self, kind: type[T]) -> T:
         """The tracker of a stage, with that stage's switches; made when it is first asked for."""
@@ -51,7 +54,7 @@ class Trackers:
         if self._config is None:
             return kind.off()
         return kind(
-            self._config.experiment_name or self._name,
+            self.experiment or self._name,
             tracking_uri=self._config.tracking_uri,
             run_dir=self._run_dir,
             switches=getattr(self._config.tracking, kind.stage, None),

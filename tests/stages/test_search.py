@@ -9,6 +9,7 @@ import optuna
 import pydantic
 import pytest
 
+from nertrail.errors import InputError
 from nertrail.stages.bandit import BanditPruner
 from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, sampler, startup_trials, suggest
 
@@ -16,7 +17,7 @@ ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(Dimension)
 
 
 def drawn(settings: dict[str, Any], count: int = 40) -> list[Any]:
-    study = optuna.create_study(sampler=sampler("random", 0, count))
+    study = optuna.create_study(sampler=sampler("random", 0))
     space = {"x": ADAPTER.validate_python(settings)}
     return [suggest(study.ask(), space)["x"] for _ in range(count)]
 
@@ -117,6 +118,28 @@ def test_a_storage_of_ones_own(tmp_path: Path) -> None:
         StorageConfig(type="postgresql")
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"type": "sqlite", "url": "sqlite:////proc/x.db"}, "cannot be written"),
+        ({"type": "sqlite", "url": "sqlite:///missing/file/\0/x.db"}, "cannot be written"),
+        ({"type": "postgresql", "url": "postgresql+nodriver://me:secret@host/db"}, "can't be used: "),
+        ({"type": "postgresql", "url": "postgresql://me:secret@host:port/db"}, "can't be used: "),
+    ],
+)
+def test_storages_that_cannot_be_are_told_beforehand(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        StorageConfig(**settings).check()
+    assert "sweep.storage.url" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_storages_that_can_be_are_only_looked_at(tmp_path: Path) -> None:
+    for settings in ({}, {"type": "memory"}, {"type": "sqlite", "url": f"sqlite:///{tmp_path}/new/x.db"}):
+        StorageConfig.model_validate(settings).check()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_samplers_follow_their_seed() -> None:
     first, second = ([s.ask().suggest_float("x", 0, 1) for s in studies] for studies in (_studies(), _studies()))
     assert first == second
@@ -124,4 +147,4 @@ def test_samplers_follow_their_seed() -> None:
 
 
 def _studies() -> list[optuna.Study]:
-    return [optuna.create_study(sampler=sampler("tpe", seed, 10)) for seed in (1, 2)]
+    return [optuna.create_study(sampler=sampler("tpe", seed)) for seed in (1, 2)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,7 +14,9 @@ import typer
 
 from nertrail.errors import InputError, NertrailError
 
-FAILED, BAD_INPUT, NOT_DELIVERED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+FAILED, BAD_INPUT, NOT_DELIVERED, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 2, 3, 130, 141, 143
+# of a path that the user gave: no place of ours is too long, forbidden, or a file where a folder is needed
+BAD_PATHS = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS)
 P = ParamSpec("P")
 
 
@@ -23,19 +27,28 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+            sys.stdout.flush()
         except typer.Exit:
             raise
-        except InputError as error:
-            fail(str(error), BAD_INPUT)
-        except NertrailError as error:
-            fail(str(error), FAILED)
-        except KeyboardInterrupt:
-            fail("interrupted; the same command continues", INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - the last line: an unexpected error is shown whole, exit code 1
-            traceback.print_exc()
-            fail(f"{type(error).__name__}: {error}", FAILED)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line: nothing leaves without a message
+            _end(error)
 
     return wrapper
+
+
+def _end(error: BaseException) -> NoReturn:
+    """End the program as the error asks for; one that nobody expected is shown whole, exit code 1."""
+    if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered must not complain at the end
+        raise typer.Exit(PIPE_CLOSED)
+    if isinstance(error, KeyboardInterrupt):
+        fail("interrupted; the same command continues", INTERRUPTED)
+    if isinstance(error, NertrailError):
+        fail(str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
+    if isinstance(error, OSError) and error.errno in BAD_PATHS and error.filename:
+        fail(f"{error.filename}: {error.strerror}\n  → check the path", BAD_INPUT)
+    traceback.print_exception(error)
+    fail(f"{type(error).__name__}: {error}", FAILED)
 
 
 def fail(message: str, code: int) -> NoReturn:

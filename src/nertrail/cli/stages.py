@@ -152,7 +152,7 @@ def convert(
         typer.Option(help="An experiment whose validation texts compare entity F1, and whose tracking is used."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the model goes. Default: onnx/ beside the checkpoint.")
+        Path | None, typer.Option(help="The model goes to OUT/<target>. Default: onnx/ beside the checkpoint.")
     ] = None,
     sets: Sets = None,
     parent_run: ParentRun = None,
@@ -171,7 +171,7 @@ def convert(
 def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool = False) -> tuple[Experiment, str, Path]:
     """The experiment, its name and its run dir, which must be writable."""
     from nertrail.experiment import find_config, load_experiment
-    from nertrail.standalone import check_writable
+    from nertrail.rundir import check_run_dir
 
     if world() > 1 and not several:
         remedy = "start `nertrail train` in several processes, everything else in one"
@@ -179,7 +179,7 @@ def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool =
     path = find_config(config)
     experiment = load_experiment(path, sets)
     folder = run_dir or Path("runs") / path.stem
-    check_writable(folder)
+    check_run_dir(folder)
     return experiment, path.stem, folder
 
 

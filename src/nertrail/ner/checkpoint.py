@@ -94,10 +94,16 @@ def read_manifest(path: Path) -> Checkpoint:
         run_uid = content.get("run_uid")
         return Checkpoint(path, content["backbone"], labels, windows, content["decoding"], run_uid, thresholds)
     except OSError as error:
-        raise ModelError("no such file", place=str(place), remedy=REMEDY) from error
+        raise ModelError("no such file", place=str(place), remedy=_inside(path)) from error
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         found = f"not a checkpoint's settings: {error!r}"
         raise ModelError(found, place=str(place), remedy="train the model again, or restore the file") from error
+
+
+def _inside(folder: Path) -> str:
+    """The remedy for a folder that is no model: those that lie in it, the final model's first."""
+    found = sorted(folder.glob("**/" + MANIFEST), key=lambda path: ("training" not in path.parts, path))
+    return f"did you mean {', '.join(str(path.parent) for path in found[:3])}?" if found else REMEDY
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -124,6 +130,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ModelError: a file is missing or broken.
     """
     checkpoint = read_manifest(path)
+    if not (path / WEIGHTS).is_file() and any(path.glob("*.onnx")):
+        remedy = "name the checkpoint that it was made of"
+        raise ModelError("is a converted model; a PyTorch checkpoint is needed", place=str(path), remedy=remedy)
     for name in (WEIGHTS, CONFIG, TOKENIZER):
         if not (path / name).is_file():
             raise ModelError("no such file", place=str(path / name), remedy=REMEDY)

@@ -101,7 +101,9 @@ def _parts(file: Path) -> list[str]:
 
 def _missing(split: str, settings: DataSettings) -> DataError:
     files = sorted(settings.path.iterdir())
-    suffix = next(iter(SUFFIXES["conll" if settings.format == "auto" else settings.format]), "")
+    known = SUFFIXES["conll" if settings.format == "auto" else settings.format]
+    there = [file.suffix for file in files if file.suffix and _is_readable(file, settings)]
+    suffix = next(iter((*there, *known)), "")
     remedy = f"name it with data.{split}, or call it {STEMS[split][0]}{suffix}"
     if split != "train":
         remedy += ", or let it be made of train with data.split (a share of 0 goes without a test split)"

@@ -90,6 +90,12 @@ def load_model(
     return model
 
 
+def check_weights(backbone: Backbone) -> None:
+    """Raise ModelError where the weights of a local folder can't be loaded; a hub's are not fetched."""
+    if isinstance(resolve(backbone.source), Path):
+        load_model(backbone, LabelSet(("X",)))
+
+
 def continue_model(
     start: Checkpoint, labels: LabelSet, *, dropout: float | None = None, seed: int = 0
 ) -> PreTrainedModel:

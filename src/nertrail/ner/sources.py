@@ -140,6 +140,9 @@ def open_source(path: Path, settings: DataSettings, findings: Findings) -> Sourc
     """
     if path.is_dir() and (path / "state.json").is_file():
         return Source(path, "", settings, findings)
+    if path.exists() and not path.is_file():
+        found = "is a folder, not a file" if path.is_dir() else "is no file but a pipe or a device"
+        raise DataError(found, place=str(path), remedy="name a file of annotated text")
     try:
         raw = path.read_bytes()
     except OSError as error:

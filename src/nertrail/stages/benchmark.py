@@ -15,6 +15,7 @@ import pydantic
 from nertrail.config import Model
 from nertrail.errors import ModelError
 from nertrail.ner.digests import folder_digest
+from nertrail.numbers import BatchSize, Count, CountOrZero, Positive, Threads
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.stages.inputs import Progress, quiet
 from nertrail.tracking.mlflow_tracker import MLflowBenchmarkTracker
@@ -33,15 +34,25 @@ Backend = Literal["torch", "onnx_fp32", "onnx_int8"]
 _FILES: Mapping[Backend, str] = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
 
 
+MOST_TEXTS = 200_000  # of the largest batches together: they are drawn before the clock starts
+
+
 class BenchmarkConfig(Model):
     """How models are timed. Every series ends after `iterations` or `max_seconds`, whichever comes first."""
 
-    batch_sizes: tuple[pydantic.PositiveInt, ...] = pydantic.Field(default=(1, 4), min_length=1)
-    iterations: pydantic.PositiveInt = 20
-    warmup_iterations: pydantic.NonNegativeInt = 3
-    max_seconds: pydantic.PositiveFloat = 10.0
-    threads: pydantic.PositiveInt | None = 1
-    candidates_per_backbone: pydantic.PositiveInt = 1
+    batch_sizes: tuple[BatchSize, ...] = pydantic.Field(default=(1, 4), min_length=1, max_length=16)
+    iterations: Count = pydantic.Field(default=20, le=10_000)
+    warmup_iterations: CountOrZero = 3
+    max_seconds: Positive = 10.0
+    threads: Threads | None = 1
+    candidates_per_backbone: Count = 1
+
+    @pydantic.model_validator(mode="after")
+    def _fits_into_memory(self) -> BenchmarkConfig:
+        if self.iterations * max(self.batch_sizes) > MOST_TEXTS:
+            wanted = f"{self.iterations} iterations of {max(self.batch_sizes)} texts"
+            raise ValueError(f"{wanted} are more than {MOST_TEXTS} texts: choose fewer iterations or smaller batches")
+        return self
 
     def settings(self, max_length: int, seed: int) -> LatencySettings:
         from nertrail.ner.latency import LatencySettings

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConversionError
+from nertrail.numbers import CountOrZero, NotNegative, Positive
 from nertrail.records import Artifact, ModelVersion, RunRecord, RunRef, run_reference
 from nertrail.stages.attempt import FILES, Attempt, Texts
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
@@ -24,6 +25,12 @@ STAGE = "conversion"
 Target = Literal["onnx_fp32", "onnx_int8"]
 
 
+def _each_once(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    if twice := sorted({target for target in targets if targets.count(target) > 1}):
+        raise ValueError(f"{twice[0]} is named twice")
+    return targets
+
+
 class ConversionConfig(Model):
     """Which ONNX models are made, how, and what they must keep.
 
@@ -31,14 +38,14 @@ class ConversionConfig(Model):
     F1 on the validation texts (where there are any at hand); for that int8 may leave `fp32_matmuls` products in fp32.
     """
 
-    targets: tuple[Target, ...] = ("onnx_fp32", "onnx_int8")
+    targets: Annotated[tuple[Target, ...], pydantic.AfterValidator(_each_once)] = ("onnx_fp32", "onnx_int8")
     opset: int = pydantic.Field(default=17, ge=14, le=20)
     exporter: Literal["auto", "torchscript", "dynamo"] = "auto"
     per_channel: bool = True
     quantize_embeddings: bool = True
-    max_abs_diff: pydantic.PositiveFloat = 1e-4
-    min_f1_share: float = pydantic.Field(default=0.99, ge=0, le=1)
-    fp32_matmuls: pydantic.NonNegativeInt = 4
+    max_abs_diff: Positive = 1e-4
+    min_f1_share: NotNegative = pydantic.Field(default=0.99, le=1)
+    fp32_matmuls: CountOrZero = 4
 
     def quantization(self) -> Quantization:
         from nertrail.ner.onnx import Quantization

@@ -16,6 +16,19 @@ from nertrail.ner.digests import folder_digest
 from nertrail.ner.quirks import QUIRKS
 from nertrail.ner.readers import Dataset, DataSettings, Document, data_version, read_dataset, stratified
 from nertrail.ner.sources import SplitSettings
+from nertrail.numbers import (
+    BatchSize,
+    Count,
+    CountOrZero,
+    FileName,
+    NotNegative,
+    Place,
+    Positive,
+    Seed,
+    Share,
+    TypeName,
+    Whole,
+)  # fmt: skip
 from nertrail.stages.splits import Dealer, SplitPlan
 
 if TYPE_CHECKING:
@@ -44,18 +57,18 @@ def quiet(_what: str, _done: int, _total: int) -> None:
 class SyntheticConfig(Model):
     """How many synthetic résumés each split holds, and their seed."""
 
-    train: pydantic.PositiveInt = 110
-    validation: pydantic.PositiveInt = 80
-    test: pydantic.PositiveInt = 80
-    seed: int = 7
+    train: Count = 110
+    validation: Count = 80
+    test: Count = 80
+    seed: Seed = 7
 
 
 class SplitConfig(Model):
     """Shares of the train texts that a missing split gets; a test share of 0 goes without a test split."""
 
-    validation: float = pydantic.Field(default=0.1, gt=0, lt=1)
-    test: float = pydantic.Field(default=0.1, ge=0, lt=1)
-    seed: int = 42
+    validation: Share = pydantic.Field(default=0.1, gt=0)
+    test: Share = 0.1
+    seed: Seed = 42
 
     @pydantic.model_validator(mode="after")
     def _leaves_train(self) -> SplitConfig:
@@ -74,18 +87,18 @@ PoliciesConfig: Any = pydantic.create_model(
 class DataConfig(Model):
     """Where annotated text comes from: a folder with one file per split, one file, or the generator of résumés."""
 
-    path: Path | None = None
+    path: Place | None = None
     synthetic: SyntheticConfig | None = None
     format: Literal["auto", "conll", "jsonl", "json", "huggingface"] = "auto"
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    token_column: int | None = None
-    tag_column: int | None = None
+    train: FileName | None = None
+    validation: FileName | None = None
+    test: FileName | None = None
+    token_column: Whole | None = None
+    tag_column: Whole | None = None
     ends: Literal["exclusive", "inclusive"] = "exclusive"
     source_field: str = "source"
-    label_map: Mapping[str, str | None] = {}
-    types: tuple[str, ...] | None = None
+    label_map: Mapping[str, TypeName | None] = {}
+    types: tuple[TypeName, ...] | None = pydantic.Field(default=None, min_length=1)
     policies: PoliciesConfig = PoliciesConfig()
     split: SplitConfig | None = None
     show_texts: bool = False
@@ -107,8 +120,8 @@ class BackboneConfig(Model):
     """A pretrained encoder, or the first layers of one."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    source: str
-    num_hidden_layers: pydantic.PositiveInt | None = None
+    source: FileName = pydantic.Field(min_length=1)
+    num_hidden_layers: Count | None = None
     revision: str | None = None
 
     def backbone(self) -> Backbone:
@@ -130,8 +143,8 @@ class WindowConfig(Model):
     With "auto" the train texts' lengths decide on the window, and the overlap is at most a quarter of it.
     """
 
-    max_length: Annotated[int, pydantic.Field(ge=8)] | Literal["auto"] = 128
-    stride: int = pydantic.Field(default=32, ge=0)
+    max_length: Annotated[Count, pydantic.Field(ge=8)] | Literal["auto"] = 128
+    stride: CountOrZero = 32
 
     @pydantic.model_validator(mode="after")
     def _advances(self) -> WindowConfig:
@@ -143,13 +156,13 @@ class WindowConfig(Model):
 class Hyperparameters(Model):
     """What a trial and the final training start from; a search space or a selection overrides single values."""
 
-    learning_rate: pydantic.PositiveFloat = 5e-4
-    batch_size: pydantic.PositiveInt = 8
-    dropout: float | None = pydantic.Field(default=None, ge=0, lt=1)
-    weight_decay: pydantic.NonNegativeFloat = 0.01
-    warmup: float = pydantic.Field(default=0.1, ge=0, lt=1)
-    label_smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)
-    max_grad_norm: pydantic.PositiveFloat = 1.0
+    learning_rate: Positive = pydantic.Field(default=5e-4, le=1)
+    batch_size: BatchSize = 8
+    dropout: Share | None = None
+    weight_decay: NotNegative = pydantic.Field(default=0.01, le=10)
+    warmup: Share = 0.1
+    label_smoothing: Share = 0.0
+    max_grad_norm: Positive = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     batching: Literal["length", "shuffle", "bucket"] = "length"
 
@@ -226,6 +239,10 @@ class Inputs:
         )
         if train is None or validation is None:
             raise DataError("has no training or no validation texts", place=self.source, remedy="give both splits")
+        for split, encoded in (("training", train), ("validation", validation)):
+            if not encoded.windows:
+                remedy = "check the texts, or choose another backbone"
+                raise DataError(f"no {split} text holds a word for {config.name}", place=self.source, remedy=remedy)
         prepared = Prepared(backbone, tokenizer, labels, train, validation, test)
         _warn_of_unknown(prepared, self.source)
         return prepared

@@ -27,20 +27,21 @@ class PerTrialSampler(BaseSampler):  # type: ignore[misc]
     def infer_relative_search_space(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial
     ) -> dict[str, optuna.distributions.BaseDistribution]:
-        found: dict[str, Any] = self._of(trial).infer_relative_search_space(study, trial)
+        found: dict[str, Any] = self.at(trial.number).infer_relative_search_space(study, trial)
         return found
 
     def sample_relative(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: Mapping[str, Any]
     ) -> dict[str, Any]:
-        found: dict[str, Any] = self._of(trial).sample_relative(study, trial, search_space)
+        found: dict[str, Any] = self.at(trial.number).sample_relative(study, trial, search_space)
         return found
 
     def sample_independent(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        return self._of(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
+        return self.at(trial.number, param_name).sample_independent(study, trial, param_name, param_distribution)
 
-    def _of(self, trial: optuna.trial.FrozenTrial, name: str = "") -> BaseSampler:
-        digest = hashlib.sha256(f"{self._seed} {trial.number} {name}".encode()).digest()
-        return self._make(trial.number, int.from_bytes(digest[:4], "big"))
+    def at(self, number: int, name: str = "") -> BaseSampler:
+        """The sampler that the value `name` of the trial of this number is drawn by."""
+        digest = hashlib.sha256(f"{self._seed} {number} {name}".encode()).digest()
+        return self._make(number, int.from_bytes(digest[:4], "big"))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
-from nertrail.config import Model
+from nertrail.config import Misplaced, Model
+from nertrail.errors import ConfigError
+from nertrail.numbers import Count, CountOrZero, NotNegative, Number, Positive, Whole
+from nertrail.rundir import check_writable
+from nertrail.tracking.redaction import without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -23,6 +28,9 @@ class Choice(Model):
     def limits(self) -> tuple[Any, ...]:
         """All values: what holds for them holds for the dimension."""
         return self.values
+
+    def allows(self, value: Any) -> bool:
+        return value in self.values
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         return trial.suggest_categorical(name, list(self.values))
@@ -40,14 +48,18 @@ class _Range(Model):
         """Both ends: what holds for them holds for all between."""
         return getattr(self, "low", 0), getattr(self, "high", 0)
 
+    def allows(self, value: Any) -> bool:
+        low, high = self.limits()
+        return isinstance(value, int | float) and low <= value <= high
+
 
 class Uniform(_Range):
     """A float from low to high, both included, optionally in steps."""
 
     type: Literal["uniform"]
-    low: float
-    high: float
-    step: pydantic.PositiveFloat | None = None
+    low: Number
+    high: Number
+    step: Positive | None = None
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         return trial.suggest_float(name, self.low, self.high, step=self.step)
@@ -57,8 +69,8 @@ class LogUniform(_Range):
     """A float from low to high, uniform in its logarithm."""
 
     type: Literal["loguniform"]
-    low: pydantic.PositiveFloat
-    high: pydantic.PositiveFloat
+    low: Positive
+    high: Positive
 
     def suggest(self, trial: optuna.Trial, name: str) -> Any:
         return trial.suggest_float(name, self.low, self.high, log=True)
@@ -68,9 +80,9 @@ class Int(_Range):
     """An integer from low to high, both included, in steps or uniform in its logarithm."""
 
     type: Literal["int"]
-    low: int
-    high: int
-    step: pydantic.PositiveInt = 1
+    low: Whole
+    high: Whole
+    step: Count = 1
     log: bool = False
 
     @pydantic.model_validator(mode="after")
@@ -90,9 +102,9 @@ class PrunerConfig(Model):
     """When a trial is stopped early. `bandit` stops one whose value is worse than the best by more than the slack."""
 
     type: Literal["median", "hyperband", "bandit", "none"] = "none"
-    startup_trials: int | None = pydantic.Field(default=None, ge=0)
-    warmup_steps: int = pydantic.Field(default=0, ge=0)
-    slack: float = pydantic.Field(default=0.1, ge=0)
+    startup_trials: CountOrZero | None = None
+    warmup_steps: CountOrZero = 0
+    slack: NotNegative = 0.1
 
     @pydantic.model_validator(mode="after")
     def _is_heeded(self) -> PrunerConfig:
@@ -130,7 +142,28 @@ class StorageConfig(Model):
     def _has_url(self) -> StorageConfig:
         if self.type == "postgresql" and not self.url:
             raise ValueError("a postgresql storage needs its url")
+        if self.url is not None and not re.match(f"{self.type}(\\+\\w+)?://", self.url):
+            shown = without_password(self.url)
+            raise Misplaced(f"{shown!r} is no {self.type} url, which begins with {self.type}://", ("url",))
         return self
+
+    def check(self) -> None:
+        """Raise ConfigError where no study can be kept; creates nothing."""
+        if self.url is None:
+            return
+        import sqlalchemy
+
+        try:
+            engine = sqlalchemy.create_engine(self.url)
+            if self.type == "postgresql":
+                engine.connect().close()
+        except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+            found = f"can't be used: {str(error).splitlines()[0]}"
+            remedy = "correct it, start the server, or install its driver (pip install psycopg2-binary)"
+            place = f"sweep.storage.url {without_password(self.url)}"
+            raise ConfigError(found, place=place, remedy=remedy) from None
+        if self.type == "sqlite" and engine.url.database not in (None, "", ":memory:"):
+            check_writable(Path(engine.url.database).parent, "sweep.storage.url")
 
     def path(self, folder: Path, study_name: str) -> str:
         """The place of the study, as shown in the run."""

@@ -10,6 +10,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConfigError, StageError
+from nertrail.numbers import NotNegative
 from nertrail.records import Artifact, RunRecord, read_json, write_json
 from nertrail.tracking.mlflow_tracker import MLflowSelectionTracker
 from nertrail.tracking.names import selection_record
@@ -25,9 +26,9 @@ Goal = Literal["maximize", "minimize"]
 class SelectionConfig(Model):
     """How much score may be given up for speed; `accuracy_threshold: null` takes the best score."""
 
-    accuracy_threshold: float | None = pydantic.Field(default=0.02, ge=0)
+    accuracy_threshold: NotNegative | None = 0.02
     use_relative_threshold: bool = True
-    min_accuracy_gain: float = pydantic.Field(default=0.0, ge=0)
+    min_accuracy_gain: NotNegative = 0.0
 
 
 class SelectionCandidate(Model):

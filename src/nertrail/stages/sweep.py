@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from nertrail.config import Model
+from nertrail.config import Key, Misplaced, Model
 from nertrail.errors import StageError
 from nertrail.execution.clock import Clock
 from nertrail.execution.local import finished, run_trials
 from nertrail.execution.workers import Share, run_in_workers, run_share
+from nertrail.numbers import Count, Positive
 from nertrail.records import Artifact, RunRecord, run_reference
 from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Progress, quiet
 from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, is_random, sampler
@@ -47,29 +48,38 @@ class ObjectiveConfig(Model):
 class SweepConfig(Model):
     """How one backbone's hyperparameters are searched."""
 
-    max_trials: pydantic.PositiveInt = 10
-    timeout_minutes: pydantic.PositiveFloat | None = None
+    max_trials: Count = 10
+    timeout_minutes: Positive | None = pydantic.Field(default=None, ge=0.01)
     budget: str | None = pydantic.Field(default=None, pattern=r"^\d+(\.\d+)?[smh]$")
-    workers: pydantic.PositiveInt = 1
-    epochs: pydantic.PositiveInt = 3
-    patience: pydantic.PositiveInt | None = None
+    workers: Count = pydantic.Field(default=1, le=256)
+    epochs: Count = 3
+    patience: Count | None = None
     objective: ObjectiveConfig = ObjectiveConfig()
     sampler: Literal["tpe", "random"] = "tpe"
     pruner: PrunerConfig = PrunerConfig()
     storage: StorageConfig = StorageConfig()
-    k_folds: int | None = pydantic.Field(default=None, ge=2)
+    k_folds: Count | None = pydantic.Field(default=None, ge=2)
     search_space: Mapping[str, Dimension] = {}
     enqueue: tuple[Mapping[str, Any], ...] = ()
 
     @pydantic.model_validator(mode="after")
     def _searches_hyperparameters(self) -> SweepConfig:
-        for name in sorted(set(self.search_space) - set(Hyperparameters.model_fields)):
-            raise ValueError(f"{name!r} is no hyperparameter; known: {', '.join(sorted(Hyperparameters.model_fields))}")
-        for name in sorted({key for trial in self.enqueue for key in trial} - set(self.search_space)):
-            raise ValueError(f"{name!r} is enqueued, but the search space has no such dimension")
-        for name, value in self._named_values():
-            _check_hyperparameter(name, value)
+        for name, dimension in self.search_space.items():
+            if name not in Hyperparameters.model_fields:
+                raise Misplaced("is no hyperparameter", ("search_space", name), sorted(Hyperparameters.model_fields))
+            for value in dimension.limits():
+                _check_hyperparameter(name, value, ("search_space", name))
+        for number, trial in enumerate(self.enqueue):
+            for name, value in trial.items():
+                self._check_enqueued(name, value, ("enqueue", number, name))
         return self
+
+    def _check_enqueued(self, name: str, value: Any, place: Key) -> None:
+        if name not in self.search_space:
+            raise Misplaced("the search space has no such dimension", place, sorted(self.search_space))
+        if not self.search_space[name].allows(value):
+            limits = ", ".join(map(str, self.search_space[name].limits()))
+            raise Misplaced(f"{value!r} lies outside of the search space: {limits}", place)
 
     @pydantic.model_validator(mode="after")
     def _workers_share_a_study(self) -> SweepConfig:
@@ -77,23 +87,17 @@ class SweepConfig(Model):
             raise ValueError(f"{self.workers} workers can't share a study in memory: use the storage journal or sqlite")
         return self
 
-    def _named_values(self) -> Iterator[tuple[str, Any]]:
-        for name, dimension in self.search_space.items():
-            yield from ((name, value) for value in dimension.limits())
-        for trial in self.enqueue:
-            yield from trial.items()
-
     def is_random_search(self) -> bool:
         """Whether every trial is drawn before the sampler has anything to learn from."""
         return self.sampler == "random" or all(map(is_random, range(self.max_trials)))
 
 
-def _check_hyperparameter(name: str, value: Any) -> None:
-    """Raise ValueError for a value that no training can have, before the first trial draws it."""
+def _check_hyperparameter(name: str, value: Any, place: Key) -> None:
+    """Raise Misplaced for a value that no training can have, before the first trial draws it."""
     try:
         Hyperparameters.model_validate({name: value})
     except pydantic.ValidationError as error:
-        raise ValueError(f"{name} can't be {value!r}: {error.errors()[0]['msg']}") from None
+        raise Misplaced(f"{name} can't be {value!r}: {error.errors()[0]['msg']}", place) from None
 
 
 class TrialSummary(Model):

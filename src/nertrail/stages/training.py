@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pydantic
 
 from nertrail.config import Model
+from nertrail.numbers import Count, FileName
 from nertrail.records import Artifact, DatasetInput, RunRecord, read_json, write_json
 from nertrail.stages.continuation import Source, Strategy, compare, continued_types, joined, locate
 from nertrail.stages.inputs import (
@@ -40,11 +41,11 @@ SCORES = get_args(Metric)
 class TrainingConfig(Model):
     """How long the final model trains, on what its best epoch is judged, and what it may be the continuation of."""
 
-    epochs: pydantic.PositiveInt = 4
-    patience: pydantic.PositiveInt | None = 2
+    epochs: Count = 4
+    patience: Count | None = 2
     metric: Metric = "macro-f1-span"
-    seeds: pydantic.PositiveInt = 1
-    source: str | None = None
+    seeds: Count = 1
+    source: FileName | None = None
     data_strategy: Strategy = "new_only"
     source_data: DataConfig | None = None
     allow_removed_types: bool = False

@@ -55,6 +55,14 @@ def entity_metrics(per_entity: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
+def metric_names(types: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Every entity type with each of the metrics that a training names after it, those of the test split too."""
+    for entity in types:
+        for score in ENTITY_SCORES:
+            name = f"{safe_name(entity)}_{score}"
+            yield from ((entity, name), (entity, f"test_{name}"))
+
+
 def flatten(config: Any) -> dict[str, Any]:
     """A nested config as one level: leaves under their own name, and under the dotted path where names repeat."""
     flat: dict[str, Any] = {}

@@ -9,6 +9,7 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.errors import ConfigError
+from nertrail.numbers import NotNegative
 
 
 class Switches(Model):
@@ -109,7 +110,7 @@ class MlflowConfig(Model):
     """The file mlflow.yaml; its defaults are those of the shipped file."""
 
     tracking_uri: str | None = None
-    experiment_name: str | None = None
-    delivery_budget_s: float = pydantic.Field(default=10, ge=0)
-    linger_s: float = pydantic.Field(default=30, ge=0)
+    experiment_name: str | None = pydantic.Field(default=None, pattern=r"\S")
+    delivery_budget_s: NotNegative = 10
+    linger_s: NotNegative = 30
     tracking: TrackingSwitches = TrackingSwitches()
