@@ -8,12 +8,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nertrail import summary
+from nertrail import overview, summary
 from nertrail.errors import ConfigError, ConversionError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger, fingerprint
 from nertrail.records import Artifact, RunRecord, write_json
-from nertrail.report import write_report
+from nertrail.remarks import remarks, setback
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.folds import make_folds
 from nertrail.stages.inputs import Inputs, Progress, quiet
@@ -31,11 +31,12 @@ STAGES = ("sweep", "benchmark", "selection", "training", "conversion")
 
 @dataclass
 class PipelineResult:
-    """What a pipeline left behind."""
+    """What a pipeline left behind. `remarks` are what a reader should not overlook."""
 
     run_dir: Path
     lines: list[StageLine] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     report: Path | None = None
     receipt: Receipt = field(default_factory=Receipt)
 
@@ -68,7 +69,8 @@ def run_pipeline(
     mark = fingerprint(experiment.model_dump(mode="json", exclude={"mlflow"}), inputs.version)
     if ledger.is_done("pipeline", mark) and not force:
         announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
-        return PipelineResult(run_dir, summary.lines(ledger, planned(experiment)), report=run_dir / "report.html")
+        lines, said = summary.lines(ledger, planned(experiment)), remarks(ledger, experiment)
+        return PipelineResult(run_dir, lines, remarks=said, report=run_dir / "report.html")
     check_inputs(experiment, inputs)
     trackers = Trackers(experiment.mlflow, name, run_dir)
     steps = Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
@@ -129,6 +131,8 @@ class _Pipeline:
         chosen = selection.selection.selected
         hyperparameters = experiment.hyperparameters.with_values(chosen.params)
         training = steps.train(experiment.backbone(chosen.backbone), hyperparameters)
+        if behind := setback(selection.selection, training, experiment):
+            log.warning(behind)
         steps.benchmark_final(training, self._convert(training))
 
     def _convert(self, training: TrainingResult) -> Sequence[ConversionResult]:
@@ -143,8 +147,11 @@ class _Pipeline:
     def _show(self, run: Run) -> None:
         """The pipeline run's own metrics and artifacts: report, lineage and the receipt so far."""
         steps = planned(self.steps.experiment)
-        self.result.report = write_report(self.steps.run_dir / "report.html", self.name, self.steps.ledger.shown(steps))
-        lineage = summary.lineage(self.steps.ledger, self.steps.inputs.version, steps)
+        ledger, version = self.steps.ledger, self.steps.inputs.version
+        self.result.remarks = remarks(ledger, self.steps.experiment)
+        self.result.report = overview.write_overview(self.steps, self.name)
+        run.log(overview.record(ledger, version, self.steps.run_dir, self.result.remarks))
+        lineage = summary.lineage(ledger, version, steps)
         run.log(
             RunRecord(
                 metrics={f"{stage}_seconds": seconds for stage, seconds in self.steps.seconds.items()},
