@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from nertrail.experiment import Experiment
@@ -14,14 +14,22 @@ from nertrail.stages.training import TrainingResult
 _BENCHMARKS = ("benchmark-trials", "benchmark-final", "benchmark-models")
 
 
-def remarks(ledger: Ledger, experiment: Experiment) -> list[str]:
-    """The remarks on the steps that are done, in sentences; none where all is well."""
+def remarks(ledger: Ledger, experiment: Experiment, steps: Collection[str] | None = None) -> list[str]:
+    """The remarks on the steps that are done, in sentences; none where all is well.
+
+    Args:
+        steps: only these are remarked on; None: all.
+    """
+    told = {"training": [_behind(ledger, experiment)], **{step: list(_busy(ledger, step)) for step in _BENCHMARKS}}
+    return [text for step, texts in told.items() if steps is None or step in steps for text in texts if text]
+
+
+def _behind(ledger: Ledger, experiment: Experiment) -> str:
     training, selection = _result(ledger, "training"), _result(ledger, "selection")
-    behind = ""
-    if training and selection:
-        chosen, trained = SelectionResult.model_validate(selection), TrainingResult.model_validate(training)
-        behind = setback(chosen.selection, trained, experiment)
-    return [*filter(None, [behind]), *_busy(ledger)]
+    if not training or not selection:
+        return ""
+    chosen, trained = SelectionResult.model_validate(selection), TrainingResult.model_validate(training)
+    return setback(chosen.selection, trained, experiment)
 
 
 def setback(selection: Selection, training: TrainingResult, experiment: Experiment) -> str:
@@ -56,16 +64,12 @@ def _suspect(experiment: Experiment) -> str:
     return ""
 
 
-def _busy(ledger: Ledger) -> Iterator[str]:
-    for step in _BENCHMARKS:
-        timed = [BenchmarkResult.model_validate(item) for item in _result(ledger, step) or []]
-        names = ", ".join(result.name for result in timed if result.report.get("contended"))
-        if names:
-            places = next(result.path.parent.parent for result in timed)
-            yield (
-                f"{step}: the machine was busy while timing {names}, so the times say too much; "
-                f"how busy: cpu_over_wall in {places}/*/benchmark.json"
-            )
+def _busy(ledger: Ledger, step: str) -> Iterator[str]:
+    timed = [BenchmarkResult.model_validate(item) for item in _result(ledger, step) or []]
+    names = ", ".join(result.name for result in timed if result.report.get("contended"))
+    if names:
+        what = f"{step}: the machine was busy while timing {names}, so the times say too much"
+        yield f"{what}; how busy: cpu_over_wall in {timed[0].path.parent.parent}/*/benchmark.json"
 
 
 def _result(ledger: Ledger, step: str) -> Any:

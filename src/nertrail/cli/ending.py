@@ -39,7 +39,7 @@ def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]
     from nertrail.remarks import remarks
 
     print_lines(steps.lines)
-    print_remarks(remarks(steps.ledger, steps.experiment))
+    print_remarks(remarks(steps.ledger, steps.experiment, {line.step for line in steps.lines}))
     print()
     for path in _WROTE[command](steps):
         print(f"wrote       {path}")
