@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from nertrail.config import Model
 
 CONFIDENCE = 0.95
+_DETAIL = re.compile(r"_ci_(low|high)$|^(test_)?errors_")
 
 
 class SeedScores(Model):
@@ -21,8 +23,12 @@ class SeedScores(Model):
 
     @classmethod
     def of(cls, seed: int, training_uid: str, metrics: Mapping[str, float]) -> SeedScores:
-        """The scores of a seed below a training run; its own run's uid follows from that run and the seed."""
-        return cls(seed=seed, uid=seed_uid(training_uid, seed), metrics=metrics)
+        """The scores of a seed below a training run; its own run's uid follows from that run and the seed.
+
+        The ends of intervals and the counts of mistakes stay out: a mean of these says nothing.
+        """
+        scores = {name: value for name, value in metrics.items() if not _DETAIL.search(name)}
+        return cls(seed=seed, uid=seed_uid(training_uid, seed), metrics=scores)
 
 
 def seed_uid(training_uid: str, seed: int) -> str:
