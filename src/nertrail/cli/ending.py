@@ -35,7 +35,6 @@ def print_pipeline_end(result: PipelineResult, experiment: Experiment, config: s
 
 def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]) -> None:
     """The end of a stage's own command; `sets` are the overrides that the next command needs as well."""
-    from nertrail.overview import write_overview
     from nertrail.remarks import remarks
 
     print_lines(steps.lines)
@@ -43,7 +42,7 @@ def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]
     print()
     for path in _WROTE[command](steps):
         print(f"wrote       {path}")
-    print(f"report      {write_overview(steps, steps.run_dir.name)}")
+    print(f"report      {steps.run_dir / 'report.html'}")
     _print_records(steps.experiment, config, steps.trackers.receipt)
     same = [config, *(part for text in sets for part in ("--set", text)), "--run-dir", str(steps.run_dir)]
     if command in _NEXT:

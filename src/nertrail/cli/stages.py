@@ -61,6 +61,7 @@ def _stage_command(several: bool = False, **spelled: Any) -> Callable[[Callable[
             quiet: Quiet = False,
             **own: Any,
         ) -> None:
+            from nertrail.overview import write_overview
             from nertrail.standalone import open_steps
 
             shown = {name: own.pop(name) for name in spelled}
@@ -72,6 +73,8 @@ def _stage_command(several: bool = False, **spelled: Any) -> Callable[[Callable[
                 open_steps(experiment, name, folder, force or [], parent_run, progress, announcer(quiet)) as steps,
             ):
                 work(steps, **own)
+                if rank() == 0:
+                    write_overview(steps, name)
             if not quiet:
                 print_stage_end(work.__name__, steps, config, assignments)
 
