@@ -161,7 +161,7 @@ def run_benchmarking(
             )
             for candidate in candidates
         }
-        progress("benchmark", 0, 1)  # loading and warming up take their time, too
+        progress("loading models to time", 0, 0)
         reports = measure(
             {candidate.name: _loader(candidate, config.threads) for candidate in candidates},
             _shuffled(texts, seed),
