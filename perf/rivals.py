@@ -25,12 +25,14 @@ PIPELINES: dict[str, dict[str, Any]] = {
     "pipeline, max": {"aggregation_strategy": "max", "batch_size": 16},
 }
 _TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+# ru_maxrss would hold the parent's memory from before the exec.
 _COLD = """
-import json, resource, time
+import json, time
+from pathlib import Path
 began = time.perf_counter()
 {body}
 print(json.dumps({{"wall": time.perf_counter() - began, "cpu": time.process_time(),
-                   "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}}))
+                   "mb": int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6}}))
 """
 _OURS = """
 from nertrail import Predictor
