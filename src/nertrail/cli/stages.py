@@ -150,7 +150,7 @@ def train(
 @guarded
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The folder of a checkpoint.")],
-    target: Annotated[str, typer.Option(help="onnx_fp32 or onnx_int8.")] = "onnx_int8",
+    target: Annotated[str, typer.Option(help="onnx_fp32, onnx_fp16 or onnx_int8.")] = "onnx_int8",
     config: Annotated[
         str | None,
         typer.Option(help="An experiment whose validation texts compare entity F1, and whose tracking is used."),
