@@ -109,7 +109,7 @@ def load_rejected(folder: Path) -> list[dict[str, Any]]:
     path = folder / _REJECTED
     lines = path.read_bytes().splitlines() if path.exists() else []
     entries = [entry for line in lines if (entry := _entry(line))]
-    return list({json.dumps((entry["place"], entry["event"])): entry for entry in entries}.values())
+    return list({json.dumps((entry.get("place"), entry["event"])): entry for entry in entries}.values())
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
