@@ -51,7 +51,7 @@ STAGES: list[Moment] = [
     lambda run_dir: begun(run_dir, "conversion-onnx_int8"),
     lambda run_dir: begun(run_dir, "benchmark-final"),
 ]
-WHOLE_BYTES = 60_000  # about what the journal of one whole run holds
+WHOLE_BYTES = 36_000  # about what the journal of one whole run holds
 SERIES = ["stages", *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(6))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import sys
 import threading
 import time
@@ -232,16 +233,19 @@ def test_a_stage_beside_a_real_uploader_waits_no_longer_than_its_budget(
 def test_a_server_that_is_killed_and_comes_back_is_missing_nothing(uploader: Any, tmp_path: Path, store: str) -> None:
     (tmp_path / "server").mkdir()
     port, run_dir = free_port(), tmp_path / "run"
-    with running_server(tmp_path / "server", port) as url:
-        proxy = Proxy(url)
-        threads: list[threading.Thread] = []
+    threads: list[threading.Thread] = []
+    more: set[str] = set()
+    with contextlib.ExitStack() as life:
+        proxy = Proxy(life.enter_context(running_server(tmp_path / "server", port)))
 
-        def after_the_death(_: Tracker) -> None:
+        def go_on_without(_: Tracker) -> None:
             wait_for("delivering", run_dir, proxy.url)
+            life.close()
+            more.update(stage(run_dir, proxy.url, lambda: None, lambda _: wait_for("waiting", run_dir, proxy.url)))
 
         connections.clear()
-        uids = stage(run_dir, proxy.url, lambda: threads.append(uploader(run_dir, proxy.url)), after_the_death)
-    more = stage(run_dir, proxy.url, lambda: None, lambda tracker: wait_for("waiting", run_dir, proxy.url))
+        uids = stage(run_dir, proxy.url, lambda: threads.append(uploader(run_dir, proxy.url)), go_on_without)
+        assert connections == []
     with running_server(tmp_path / "server", port):
         join(threads[0])
         check(run_dir, proxy.url, store, uids | more)
