@@ -188,6 +188,7 @@ def test_runs_that_are_made_after_all_are_closed_and_marked(
     proxy.fault, proxy.faults, proxy.only = "late", 2, "runs/create"
     uids, thread = play(tmp_path / "run", proxy, uploader)
     join(thread)
+    proxy.heal()
     until_passed_on(proxy)
     (state_folder(tmp_path / "run", proxy.url) / "state.json").unlink()
     with patient():
