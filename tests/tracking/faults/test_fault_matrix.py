@@ -185,7 +185,7 @@ def test_runs_that_are_made_after_all_are_closed_and_marked(
     proxy: Proxy, uploader: Any, tmp_path: Path, store: str
 ) -> None:
     """A request that is given up may still be carried out. What was delivered meanwhile stays where it is."""
-    proxy.fault, proxy.faults, proxy.only = "late", 2, "runs/create"
+    proxy.fault, proxy.faults, proxy.only, proxy.chance = "late", 2, "runs/create", 1.0
     uids, thread = play(tmp_path / "run", proxy, uploader)
     join(thread)
     proxy.heal()
