@@ -29,7 +29,8 @@ Names = dict[str, dict[str, set[str]]]
 
 # What a short run that goes well does not show; the tests of the stages and the trackers do.
 UNSEEN = {
-    ("every", "superseded_by"), ("every", "superseded_by_uid"), ("every", "traceback.txt"),
+    ("every", "nertrail.created_ms"), ("every", "traceback.txt"),
+    ("every", "superseded_by"), ("every", "superseded_by_uid"),
     ("training", "absent_types"), ("training", "source_training_run"), ("training", "source_training_run_uid"),
     ("sweep", "param_importances.png"),
 }  # fmt: skip
@@ -44,6 +45,8 @@ PATTERNS = (
     ("training", "metrics", rf"(new|old)_test_(before|after)_{_METRIC}", r"\1_test_\2_{metric}"),
     ("training", "metrics", rf"seeds_(mean|std|ci_low|ci_high)_(test_)?{_METRIC}", r"seeds_\1_\2{metric}"),
     ("training seed", "metrics", rf"test_{_METRIC}", "test_{metric}"),
+    ("pipeline", "metrics", r"onnx_(fp32|int8)_model_size_mb", "{target}_model_size_mb"),
+    ("pipeline", "metrics", r"(torch|onnx_fp32|onnx_int8)_latency_batch_\d+_ms", "{backend}_latency_batch_{b}_ms"),
     ("training", "metrics", r"quirk_(train|validation|test)_.+", "quirk_{split}_{quirk}"),
     ("training", "metrics", r"(train|validation|test)_(unk_share|words_.+|spans_.+)", r"{split}_\2"),
     ("training", "metrics", rf"(test_|){_METRIC}_ci_(low|high)", r"\1{metric}_ci_\3"),

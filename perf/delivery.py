@@ -61,7 +61,7 @@ def sync_rows(uri: str, folder: Path, points: tuple[int, ...], megabytes: tuple[
             if place == "server" and count > 100_000:
                 continue  # the server's own work, which is most of it, is known from the smaller one
             wall, cpu, peak = _sync(run_dir, where)
-            value = f"{count / wall:.0f} points/s, peak {peak:.0f} MB"
+            value = f"{count / wall:.0f} points/s, {count / cpu:.0f} per CPU-s, peak {peak:.0f} MB"
             rows.append(
                 Row(f"sync, {place}: {count} points", value, f"{wall:.1f} s wall, {cpu:.1f} s CPU", 1, "8,800, flat")
             )

@@ -51,7 +51,7 @@ def _described(client: MlflowClient, run: Run, experiments: dict[str, str], name
         "status": run.info.status,
         "start": run.info.start_time,
         "end": run.info.end_time if terminal else None,  # a run that is open again keeps the old one
-        "params": dict(run.data.params),
+        "params": {key: _named(value, names) for key, value in run.data.params.items()},
         "tags": {key: _named(value, names) for key, value in tags.items()},
         "history": sorted((point.key, repr(point.value), point.step, point.timestamp) for point in points),
         "artifacts": {

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from matplotlib import image
+from matplotlib.figure import Figure
 
 from nertrail import plots
 
@@ -43,6 +44,7 @@ DRAWINGS: dict[str, Callable[[Path], Path]] = {
     "no trials": lambda path: plots.optimization_history([], path),
     "only pruned": lambda path: plots.optimization_history([TRIALS[3]], path),
     "importances": lambda path: plots.param_importances({"learning_rate": 0.8, "dropout": 0.2}, path),
+    "importances with a note": lambda path: plots.param_importances({"dropout": 1.0}, path, "12 completed trials"),
     "no importances": lambda path: plots.param_importances({}, path),
     "latency": lambda path: plots.latency({**REPORT, "batches": {"1": {**SERIES, "e2e": SERIES}, "4": SERIES}}, path),
     "confusion": lambda path: plots.confusion_matrix(CONFUSION, path),
@@ -84,6 +86,28 @@ def test_of_two_equal_candidates_the_front_has_one() -> None:
 
 def test_a_confusion_matrix_has_every_predicted_type_and_o_last() -> None:
     assert plots._confusion_names(CONFUSION) == ["LOC", "PER", "O"]
+
+
+@pytest.mark.parametrize(("low", "high", "shown"), [(0.5, 0.51, (0.455, 0.555)), (0.2, 0.9, (0.2, 0.9))])
+def test_an_axis_of_scores_shows_at_least_ten_points(low: float, high: float, shown: tuple[float, float]) -> None:
+    axes = Figure().add_subplot()
+    axes.set_ylim(low, high)
+    plots._widen(axes, 0.1)
+    assert axes.get_ylim() == pytest.approx(shown)
+
+
+def test_a_front_of_one_is_no_line() -> None:
+    axes = Figure().add_subplot()
+    plots._draw_front(axes, [(1.0, 0.9)])
+    assert axes.get_legend_handles_labels()[1] == []
+    plots._draw_front(axes, [(1.0, 0.8), (2.0, 0.9)])
+    assert axes.get_legend_handles_labels()[1] == ["Pareto front"]
+
+
+def test_a_title_names_the_model_and_a_busy_machine() -> None:
+    assert plots._latency_title(REPORT, "final-x").startswith("Latency of final-x\n")
+    assert "busy" in plots._latency_title({**REPORT, "contended": True}, "x")
+    assert "busy" not in plots._latency_title(REPORT, "x")
 
 
 def test_a_picture_that_fails_leaves_no_file(tmp_path: Path) -> None:

@@ -112,13 +112,13 @@ def page(ledger: Ledger, tmp_path: Path) -> str:
         ["micro-f1-span", "0.7002 (0.6500 to 0.7500)", "0.6002"],
         ["errors_missed", "7", ""],
         ["&lt;PER&gt;", "0.6100", "0.6200", "0.6300 (0.6000 to 0.6600)", "41", "0.5300"],
-        ["torch", "91.0", "11.75", "85.1", ""],
-        ["onnx_fp32", "88.0", "6.50", "153.8", "0.0001"],
+        ["torch", "91.0", "11.75 (batch 1)", "", "85.1 (batch 1)", ""],
+        ["onnx_fp32", "88.0", "6.50 (batch 1)", "", "153.8 (batch 1)", "-0.0001"],
         ["0", "COMPLETE", "0.8123", "0.00123"],
         ["1", "PRUNED", "", "0.00456"],
         ["2", "FAIL", "", ""],
-        ["a-trial-0", "1", "12.25", "1.23", "12.25", "12.25", "12.75", "81.6", "14.25", "17"],
-        ["final-x", "1", "6.50", "0.65", "6.50", "6.50", "7.00", "153.8", "8.50", "17"],
+        ["a-trial-0", "1", "12.25", "1.23", "12.25", "12.25", "12.75", "81.6", "14.25", "17", ""],
+        ["final-x", "1", "6.50", "0.65", "6.50", "6.50", "7.00", "153.8", "8.50", "17", ""],
     ],
     ids=lambda cells: cells[0],
 )
@@ -172,8 +172,8 @@ def test_the_final_models_side_by_side(ledger: Ledger, tmp_path: Path) -> None:
         )
         ledger.finish(ledger.begin(step, "again"), plain, 1.0)
     assert summary.comparison(ledger) == [
-        ("torch", "91.0 MB", "11.8 ms (batch 1)", "85.1 /s", "1", "0.7000"),
-        ("onnx_fp32", "88.0 MB", "6.5 ms (batch 1)", "153.8 /s", "1.81 (1.70 to 1.90)", "0.6999"),
+        ("torch", "91.0 MB", "11.8 ms (batch 1)", "85.1 /s (batch 1)", "1", "0.7000"),
+        ("onnx_fp32", "88.0 MB", "6.5 ms (batch 1)", "153.8 /s (batch 1)", "1.81 (1.70 to 1.90)", "0.6999"),
     ]
     assert summary.comparison(Ledger(tmp_path / "empty")) == []
 

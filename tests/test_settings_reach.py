@@ -202,7 +202,7 @@ ROWS: dict[str, tuple[Any, Read]] = {
     "training.data_strategy": ("append", lambda lab: lab.training().given[0].data_strategy),
     "training.source_data": (
         {"path": "old"},
-        lambda lab: {"path": str(lab.reached("nertrail.experiment.read_inputs", lab.train).given[0].path)},
+        lambda lab: {"path": str(lab.reached("nertrail.experiment.Experiment.read", lab.train).given[1].path)},
     ),
     "training.allow_removed_types": (True, lambda lab: lab.training().given[0].allow_removed_types),
     "training.metric": ("macro-f1", lambda lab: lab.fit()[5].metric),

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m nertrail.convert_to_onnx", description="Convert a checkpoint to ONNX."
     )
     parser.add_argument("checkpoint", type=Path, help="the folder of a checkpoint")
-    parser.add_argument("--target", default="onnx_int8", help="onnx_fp32 or onnx_int8 (default)")
+    parser.add_argument("--target", default="onnx_int8", help="onnx_fp32, onnx_fp16 or onnx_int8 (default)")
     parser.add_argument("--out", type=Path, help="where the model goes (default: onnx/ beside the checkpoint)")
     parser.add_argument("--opset", type=int, default=17, help="opset of the ONNX file (default 17)")
     return parser

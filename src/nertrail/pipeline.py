@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from nertrail import summary
+from nertrail import overview, summary
 from nertrail.errors import ConfigError, ConversionError, DataError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger, fingerprint
 from nertrail.ner.ranks import rank
 from nertrail.numbers import name_problem
 from nertrail.records import Artifact, RunRecord, write_json
-from nertrail.report import write_report
+from nertrail.remarks import remarks, setback
 from nertrail.rundir import check_run_dir, placed
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.folds import make_folds
@@ -36,11 +36,12 @@ STAGES = ("sweep", "benchmark", "selection", "training", "conversion")
 
 @dataclass
 class PipelineResult:
-    """What a pipeline left behind."""
+    """What a pipeline left behind. `remarks` are what a reader should not overlook."""
 
     run_dir: Path
     lines: list[StageLine] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     report: Path | None = None
     receipt: Receipt = field(default_factory=Receipt)
 
@@ -73,7 +74,8 @@ def run_pipeline(
     mark = fingerprint(experiment.model_dump(mode="json", exclude={"mlflow"}), contents(experiment, inputs))
     if not force and is_finished(steps.ledger, experiment, mark):
         announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
-        return PipelineResult(run_dir, summary.lines(steps.ledger, planned(experiment)), report=run_dir / "report.html")
+        lines, said = summary.lines(steps.ledger, planned(experiment)), remarks(steps.ledger, experiment)
+        return PipelineResult(run_dir, lines, remarks=said, report=run_dir / "report.html")
     check_inputs(experiment, inputs)
     try:
         return _Pipeline(steps, name, mark).run()
@@ -175,6 +177,8 @@ class _Pipeline:
         chosen = selection.selection.selected
         hyperparameters = experiment.hyperparameters.with_values(chosen.params)
         training = steps.train(experiment.backbone(chosen.backbone), hyperparameters)
+        if behind := setback(selection.selection, training, experiment):
+            log.warning(behind)
         steps.benchmark_final(training, self._convert(training))
 
     def _convert(self, training: TrainingResult) -> Sequence[ConversionResult]:
@@ -189,8 +193,11 @@ class _Pipeline:
     def _show(self, run: Run) -> None:
         """The pipeline run's own metrics and artifacts: report, lineage and the receipt so far."""
         steps = planned(self.steps.experiment)
-        self.result.report = write_report(self.steps.run_dir / "report.html", self.name, self.steps.ledger.shown(steps))
-        lineage = summary.lineage(self.steps.ledger, self.steps.inputs.version, steps)
+        ledger, version = self.steps.ledger, self.steps.inputs.version
+        self.result.remarks = remarks(ledger, self.steps.experiment)
+        self.result.report = overview.write_overview(self.steps, self.name)
+        run.log(overview.record(ledger, version, self.steps.run_dir, self.result.remarks))
+        lineage = summary.lineage(ledger, version, steps)
         run.log(
             RunRecord(
                 metrics={f"{stage}_seconds": seconds for stage, seconds in self.steps.seconds.items()},

@@ -334,6 +334,7 @@ class Steps:
             raise
         seconds = time.monotonic() - began
         self.ledger.finish(entry, pydantic.TypeAdapter(kind).dump_python(result, mode="json"), seconds)
+        self.announce(f"{step}: done in {seconds:.1f} s, {summary.main_number(result)}")
         self._note(step, "done", seconds, result)
         self.trackers.flush()
         return result

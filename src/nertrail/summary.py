@@ -82,10 +82,11 @@ def _conversion_result(entry: Entry) -> ConversionResult | None:
 
 def _compared(timed: BenchmarkResult, made: Mapping[str, ConversionResult]) -> tuple[str, ...]:
     size, milliseconds = min(timed.latencies().items())
-    rate = max(batch["throughput_samples_per_sec"] for batch in timed.report["batches"].values())
+    rates = {size: batch["throughput_samples_per_sec"] for size, batch in timed.report["batches"].items()}
+    best = max(rates, key=lambda size: rates[size])
     gain = timed.report.get("speedup", {}).get("batches", {}).get(str(size))
     speed = f"{gain['ratio']:.2f} ({gain['low']:.2f} to {gain['high']:.2f})" if gain else "1"
-    row = (f"{milliseconds:.1f} ms (batch {size})", f"{rate:.1f} /s", speed)
+    row = (f"{milliseconds:.1f} ms (batch {size})", f"{rates[best]:.1f} /s (batch {best})", speed)
     return (timed.backend, _size(timed, made), *row, _f1(timed, made))
 
 

@@ -28,6 +28,7 @@ class Trackers:
         self._config, self._name, self._run_dir, self._parent = config, name, run_dir, parent
         self._made: dict[type[Tracker], Tracker] = {}
         self.experiment = (config.experiment_name or name) if config else None
+        self.receipt = Receipt()  # of the last flush
 
     def of(self, kind: type[T]) -> T:
         """The tracker of a stage, with that stage's switches; made when it is first asked for."""
@@ -42,9 +43,9 @@ class Trackers:
 
     def flush(self) -> Receipt:
         """Wait for delivery, no longer than the budget."""
-        if self._config is None or not self._made:
-            return Receipt()
-        return next(iter(self._made.values())).flush(self._config.delivery_budget_s)
+        if self._config is not None and self._made:
+            self.receipt = next(iter(self._made.values())).flush(self._config.delivery_budget_s)
+        return self.receipt
 
     def close(self) -> None:
         for tracker in self._made.values():

@@ -9,28 +9,11 @@ import pytest
 import typer.main
 
 from nertrail.cli import app
-from nertrail.config import Model
-from nertrail.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-
-
-def models(kind: type[Model]) -> set[type[Model]]:
-    """A settings class and all below it."""
-    found = {kind}
-    for field in kind.model_fields.values():
-        for inner in _inside(field.annotation):
-            found |= models(inner)
-    return found
-
-
-def _inside(annotation: object) -> list[type[Model]]:
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _inside(part)]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -39,12 +22,6 @@ def test_every_command_and_option_is_in_the_readme(name: str) -> None:
     for parameter in COMMANDS[name].params:
         for option in (text for text in parameter.opts if text.startswith("--")):
             assert f"`{option}" in README, f"{name} {option}"
-
-
-@pytest.mark.parametrize("model", sorted(models(Experiment), key=lambda kind: kind.__name__))
-def test_every_key_is_documented(model: type[Model]) -> None:
-    missing = [name for name in model.model_fields if f"`{name}`" not in CONFIGURATION]
-    assert missing == []
 
 
 def test_files_that_the_readme_names_exist() -> None:

@@ -24,12 +24,17 @@ STEPS: dict[str, tuple[str, ...]] = {
     "status": ("status", "run"),
 }
 PRINTED = {
-    "sweep": ("sweep-whole", "sweep-cut", "done"),
-    "select": ("benchmark-trials", "selection"),
-    "train": ("training", "validation macro-f1-span"),
-    "convert": ("onnx/onnx_fp32/model_fp32.onnx", "MB"),
-    "benchmark": ("best-torch", "onnx_fp32-onnx_fp32"),
-    "continue": ("training",),
+    "sweep": ("sweep-whole: done in ", "sweep-cut", "next        nertrail select tiny.yaml --run-dir run\n"),
+    "select": (
+        "benchmark-trials",
+        "selection",
+        "wrote       run/artifacts/selection/selection.json\n",
+        "nertrail train ",
+    ),
+    "train": ("training", "validation macro-f1-span", f"wrote       {MODEL}\n", f"nertrail convert {MODEL} "),
+    "convert": ("onnx/onnx_fp32/model_fp32.onnx", "MB", "nertrail predict onnx/onnx_fp32 FILE"),
+    "benchmark": ("best-torch", "onnx_fp32-onnx_fp32", "report      run/report.html", "workflowType=machine_learning"),
+    "continue": ("training", "records     "),
     "sync": ("0 pending",),
     "status": ("sweep-whole", "benchmark-models", "FINISHED"),
 }
@@ -68,6 +73,16 @@ def test_another_model_in_the_same_folder_is_measured_anew(folder: Path, outputs
     labels = folder / MODEL / "nertrail.json"
     labels.write_text(json.dumps({**json.loads(labels.read_text()), "note": "changed"}), encoding="utf-8")
     assert "reused" not in nertrail(folder, *STEPS["benchmark"]).stdout
+
+
+def test_models_timed_by_hand_are_in_the_report(folder: Path, outputs: dict[str, str]) -> None:
+    assert "<td>onnx_fp32-onnx_fp32</td>" in (folder / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_selection_names_checkpoints_from_its_own_folder(folder: Path, outputs: dict[str, str]) -> None:
+    path = folder / "run" / "artifacts" / "selection" / "selection.json"
+    named = [verdict["candidate"]["checkpoint"] for verdict in json.loads(path.read_text())["verdicts"]]
+    assert named and all((path.parent / name / "nertrail.json").is_file() for name in named)
 
 
 def test_every_stage_left_its_runs(folder: Path, outputs: dict[str, str]) -> None:

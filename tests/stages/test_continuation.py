@@ -172,7 +172,7 @@ class TestStrategy:
         assert run.params["source_checkpoint"] == source.name
         assert run.params["source_data_version"] == "old"
         assert [dataset.digest for dataset in run.datasets] == [run.params["data_version"], "old"]
-        assert {name.rpartition("_")[0] for name in run.metrics if "_test_" in name} == {
+        assert {name.rpartition("_")[0] for name in run.metrics if name.startswith(("old_", "new_"))} == {
             f"{age}_test_{when}" for age in ("old", "new") for when in ("before", "after")
         }
 

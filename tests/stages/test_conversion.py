@@ -50,7 +50,7 @@ def memory() -> MemoryBackend:
     return MemoryBackend()
 
 
-@pytest.mark.parametrize("target", ["onnx_fp32", "onnx_int8"])
+@pytest.mark.parametrize("target", ["onnx_fp32", "onnx_fp16", "onnx_int8"])
 def test_a_conversion(checkpoint: Path, target: str, tmp_path: Path, experiment: Experiment, inputs: Inputs) -> None:
     validation = inputs.prepare(experiment.backbones[1]).validation
     result = convert_model(LENIENT, checkpoint, target, tmp_path, texts=Texts(validation))
@@ -163,6 +163,16 @@ def test_the_folder_serves_and_says_what_it_is(checkpoint: Path, texts: Texts, t
     with Predictor.load(result.folder) as predictor:
         assert dict(predictor.thresholds) == dict(result.thresholds)
         assert predictor.labels == ("LOC", "ORG", "PER")
+
+
+def test_fp16_is_half_as_large_and_finds_the_same(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    texts = Texts(encode(tiny.documents(20, 5), tiny_checkpoint.tokenizer(), tiny_checkpoint.labels))
+    result = convert_model(ConversionConfig(), tiny_checkpoint.path, "onnx_fp16", tmp_path, texts=texts)
+    assert result.record().params["quantization"] == "fp16"
+    assert result.max_abs_diff is not None and 1e-5 < result.max_abs_diff < 0.05
+    assert (result.changed_texts, result.f1_drop) == (0.0, 0.0)
+    with Predictor.load(result.folder or "") as predictor:
+        assert len(predictor.predict(["Anna Baker lives in Oslo."])[0]) == 2
 
 
 def test_without_texts_the_card_says_so(checkpoint: Path, tmp_path: Path) -> None:

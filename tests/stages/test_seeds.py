@@ -84,3 +84,16 @@ def test_a_seed_that_is_done_is_not_done_again(train: Any, monkeypatch: pytest.M
     train(memory)
     assert seen == [1, 2, 0, 1, 3]
     assert [run.tags["mlflow.runType"] for run in memory.runs.values()].count("seed") == 3
+
+
+def test_ends_of_intervals_and_counts_of_mistakes_are_no_scores() -> None:
+    details = {
+        "macro-f1-span_ci_low": 0.1,
+        "test_micro-f1-span_ci_high": 0.2,
+        "errors_type": 3.0,
+        "test_errors_missed": 4.0,
+    }
+    assert SeedScores.of(1, "u", {"loss": 0.5, "test_macro-f1": 0.6, **details}).metrics == {
+        "loss": 0.5,
+        "test_macro-f1": 0.6,
+    }

@@ -19,6 +19,7 @@ import recorded
 from nertrail.errors import StageError, TrialError
 from nertrail.experiment import Experiment
 from nertrail.ner import trainer
+from nertrail.stages import sweep as sweeping
 from nertrail.stages.inputs import Inputs, read_inputs
 from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.trials import objective_of
@@ -224,3 +225,33 @@ def test_data_is_read_tokenized_and_hashed_once_for_all_trials(
 def test_a_useless_objective_is_an_error_and_never_zero(metrics: dict[str, float]) -> None:
     with pytest.raises(TrialError, match="the objective macro-f1-span is"):
         objective_of(metrics, "macro-f1-span")
+
+
+def _study(*values: tuple[float, int]) -> optuna.Study:
+    """A study of trials with these learning rates and batch sizes."""
+    space = {
+        "learning_rate": optuna.distributions.FloatDistribution(0, 1),
+        "batch_size": optuna.distributions.IntDistribution(1, 8),
+    }
+    study = optuna.create_study()
+    for rate, size in values:
+        params = {"learning_rate": rate, "batch_size": size}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=rate))
+    return study
+
+
+@pytest.mark.parametrize(
+    ("trials", "names", "note"),
+    [
+        ([(0.1, 4), (0.2, 8)], [], "2 completed trials: importances need at least 10"),
+        ([(i / 20, 4) for i in range(10)], ["learning_rate"], "10 completed trials; never varied: batch_size"),
+        ([(i / 20, 1 + i % 8) for i in range(12)], ["batch_size", "learning_rate"], "12 completed trials"),
+        ([(0.1, 4)] * 10, [], "10 completed trials; never varied: batch_size, learning_rate"),
+    ],
+)
+def test_importances_are_told_of_what_varied_over_enough_trials(
+    trials: list[tuple[float, int]], names: list[str], note: str
+) -> None:
+    study = _study(*trials)
+    assert sorted(sweeping._importances(study)) == names
+    assert sweeping._note(study) == note

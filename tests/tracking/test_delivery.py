@@ -16,7 +16,7 @@ from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.protocol import PARENT_TAG, Point, Rejected, RunStart, Unreachable
 from nertrail.tracking.receipt import receipt_of
 from nertrail.tracking.rows import run_rows
-from nertrail.tracking.state import load_progress
+from nertrail.tracking.state import add_rejected, load_progress, load_rejected
 from nertrail.tracking.uploader import Uploader
 
 
@@ -186,6 +186,38 @@ def test_what_is_refused_is_set_aside_and_the_rest_goes_on(
     assert [run.status for run in target.runs.values()] == ["FINISHED", "FINISHED"]
     receipt = receipt_of(tmp_path, folder)
     assert receipt.dropped == 2 and "rejected.jsonl" in receipt.why
+
+
+def test_a_run_that_the_server_refuses_is_asked_for_once(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
+    class Picky(MemoryBackend):
+        asked = 0
+
+        def start(self, run: RunStart) -> None:
+            if run.uid == "child":
+                raise Rejected("not this one")
+            super().start(run)
+
+        def run_id(self, uid: str) -> str | None:
+            self.asked += uid == "child"
+            return super().run_id(uid)
+
+    write_a_bit_of_everything(journal, tmp_path)
+    target = Picky()
+    deliver(tmp_path, folder, target)
+    assert (target.asked, list(target.runs), target.runs["pipe"].status) == (1, ["pipe"], "FINISHED")
+    refused = load_rejected(folder)
+    assert [entry["why"] for entry in refused] == ["not this one", *["the server refused its run"] * 7]
+    assert {entry["event"]["run"] for entry in refused} == {"child"}
+
+
+def test_a_refusal_is_kept_once_though_its_writer_is_killed_at_any_byte(folder: Path) -> None:
+    entries = [{"at": 1.0, "place": f"w/000001.jnl:{n}", "why": "no", "event": {"run": "a", "n": "é"}} for n in (1, 2)]
+    add_rejected(folder, entries[:1])
+    whole = (folder / "rejected.jsonl").read_bytes()
+    for length in range(len(whole) + 1):
+        (folder / "rejected.jsonl").write_bytes(whole[:length])
+        add_rejected(folder, entries)
+        assert load_rejected(folder) == entries
 
 
 def test_a_damaged_segment_is_reported_and_the_other_writers_go_on(

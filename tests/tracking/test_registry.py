@@ -125,12 +125,15 @@ def test_an_alias_that_was_moved_since_is_left_alone(store: str, model: Path) ->
         client(store).get_model_version_by_alias("my-experiment", "challenger")
 
 
-def test_a_delivery_that_broke_off_is_completed(store: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", ["create_registered_model", "set_registered_model_alias"])
+def test_a_delivery_that_broke_off_is_completed(
+    verb: str, store: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise OSError("connection lost")
 
     with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "set_registered_model_alias", broken)
+        patch.setattr(MlflowClient, verb, broken)
         with pytest.raises(Exception, match="connection lost"):
             log(store, "a", model)
     log(store, "a", model)

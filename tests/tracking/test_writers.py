@@ -69,7 +69,9 @@ def join(processes: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("work", "writers"), [(in_threads, 1), (in_forks, 4), (in_spawned, 4), (in_programs, 4)], ids=lambda part: str(part)
+    ("work", "writers"),
+    [(in_threads, 1), (in_forks, 4), (in_spawned, 4), (in_programs, 4)],
+    ids=["threads", "forks", "spawned", "programs"],
 )
 def test_trials_below_one_sweep(work: Any, writers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NERTRAIL_TRACKING_CONTEXT", "")  # whatever is set here is taken back

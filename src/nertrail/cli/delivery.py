@@ -49,8 +49,14 @@ def status(run_dir: Annotated[Path, typer.Argument(help="A run dir.")]) -> None:
 
     if not run_dir.is_dir():
         raise InputError("no such folder", place=str(run_dir), remedy="give the run dir that `nertrail run` printed")
-    rows = [(entry.step, entry.state, f"{entry.seconds:.1f} s") for entry in Ledger(run_dir).entries()]
-    print_table(("step", "state", "time"), rows)
+    rows = [
+        (entry.step, "begun, not finished", "")
+        if entry.state == "open"
+        else (entry.step, entry.state, f"{entry.seconds:.1f} s")
+        for entry in Ledger(run_dir).entries()
+    ]
+    if rows:  # a tracker alone leaves no steps
+        print_table(("step", "state", "time"), rows)
     if (run_dir / "journal").is_dir():
         _print_rows(run_dir, None)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
     from nertrail.summary import StageLine
     from nertrail.tracking.receipt import Receipt
 
@@ -19,17 +22,52 @@ def announcer(quiet: bool) -> Callable[[str], None]:
 
 @contextmanager
 def progress_bars(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar per long work on a terminal, silence elsewhere. Yields `show(what, done, total)`."""
+    """A bar per long work on a terminal, silence elsewhere. Yields `show(what, done, total)`; a total of 0 is unknown.
+
+    Warnings are printed above the bar, not into it.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda _what, _done, _total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=None)
-        yield lambda what, done, total: bars.update(task, description=what, completed=done, total=total)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeRemainingColumn())
+    to_terminal = sys.stdout.isatty()  # else what is announced belongs into the pipe
+    with (
+        Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=to_terminal) as bars,
+        _log_above(),
+    ):
+        shown = _Bar(bars)
+        shown("loading", 0, 0)
+        yield shown
+
+
+class _Bar:
+    """The one bar; other work or another total makes a new one, so that the time left is that of this work."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars, self._key, self._task = bars, ("", 0), bars.add_task("", visible=False, count="")
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._key != (what, total):
+            self._bars.remove_task(self._task)
+            self._key, self._task = (what, total), self._bars.add_task(what, total=total or None, count="")
+        self._bars.update(self._task, completed=done, count=f"{done}/{total}" if total else "")
+
+
+@contextmanager
+def _log_above() -> Iterator[None]:
+    """While a bar is shown, the log's lines go where rich puts them: to what `sys.stderr` is now."""
+    handlers = [h for h in logging.getLogger().handlers if type(h) is logging.StreamHandler]
+    before = [handler.stream for handler in handlers]
+    for handler in handlers:
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            handler.setStream(stream)
 
 
 @contextmanager

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from nertrail.cli.ending import print_pipeline_end, print_stage_end
 from nertrail.cli.guard import FAILED, fail, guarded
 from nertrail.cli.options import Budget, Config, Force, From, ParentRun, Quiet, RunDir, Seeds, Sets, overrides
-from nertrail.cli.output import announcer, print_comparison, print_lines, print_receipt, progress_bars
+from nertrail.cli.output import announcer, progress_bars
 from nertrail.errors import ConfigError
 from nertrail.ner.ranks import rank, world
 
 if TYPE_CHECKING:
     from nertrail.experiment import Experiment
-    from nertrail.pipeline import PipelineResult
     from nertrail.steps import Steps
 
 
@@ -38,7 +38,7 @@ def run(
     with progress_bars(quiet) as progress:
         result = run_pipeline(experiment, name, folder, force=force or [], progress=progress, announce=announcer(quiet))
     if not quiet:
-        _print_result(result, experiment)
+        print_pipeline_end(result, experiment, config)
     if result.failures:
         fail("\n".join(result.failures), FAILED)
 
@@ -61,18 +61,22 @@ def _stage_command(several: bool = False, **spelled: Any) -> Callable[[Callable[
             quiet: Quiet = False,
             **own: Any,
         ) -> None:
+            from nertrail.overview import write_overview
             from nertrail.standalone import open_steps
 
             shown = {name: own.pop(name) for name in spelled}
-            experiment, name, folder = _load(config, overrides(sets, **shown), run_dir, several=several)
+            assignments = overrides(sets, **shown)
+            experiment, name, folder = _load(config, assignments, run_dir, several=several)
             quiet = quiet or rank() > 0
             with (
                 progress_bars(quiet) as progress,
                 open_steps(experiment, name, folder, force or [], parent_run, progress, announcer(quiet)) as steps,
             ):
                 work(steps, **own)
+                if rank() == 0:
+                    write_overview(steps, name)
             if not quiet:
-                print_lines(steps.lines)
+                print_stage_end(work.__name__, steps, config, assignments)
 
         return guarded(_with_options_of(work, shared, spelled))
 
@@ -146,7 +150,7 @@ def train(
 @guarded
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The folder of a checkpoint.")],
-    target: Annotated[str, typer.Option(help="onnx_fp32 or onnx_int8.")] = "onnx_int8",
+    target: Annotated[str, typer.Option(help="onnx_fp32, onnx_fp16 or onnx_int8.")] = "onnx_int8",
     config: Annotated[
         str | None,
         typer.Option(help="An experiment whose validation texts compare entity F1, and whose tracking is used."),
@@ -165,7 +169,7 @@ def convert(
     if not quiet:
         from nertrail.summary import main_number
 
-        print(f"{result.model}: {main_number(result)}")
+        print(f"{result.model}: {main_number(result)}\nnext        nertrail predict {result.folder} FILE")
 
 
 def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool = False) -> tuple[Experiment, str, Path]:
@@ -181,19 +185,6 @@ def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool =
     folder = run_dir or Path("runs") / path.stem
     check_run_dir(folder)
     return experiment, path.stem, folder
-
-
-def _print_result(result: PipelineResult, experiment: Experiment) -> None:
-    from nertrail.ledger import Ledger
-    from nertrail.standalone import ui_command
-    from nertrail.summary import comparison
-
-    print_lines(result.lines)
-    print_comparison(comparison(Ledger(result.run_dir)))
-    print(f"\nreport      {result.report}")
-    if experiment.mlflow is not None:
-        print(f"MLflow UI   {ui_command(experiment.mlflow.tracking_uri)}")
-        print_receipt(result.receipt)
 
 
 COMMANDS = (run, sweep, benchmark, select, train, convert)

@@ -153,7 +153,7 @@ def measure(
         reports = {subject.name: subject.report(threads) for subject in subjects}
     for name, report in reports.items():
         if report.contended:
-            _LOGGER.warning("%s waited for a core while it was timed: the machine was busy, see cpu_over_wall", name)
+            _LOGGER.warning("%s waited for a core while it was timed: see cpu_over_wall in its benchmark.json", name)
     return reports
 
 

@@ -54,6 +54,7 @@ class OnnxTarget:
 
 TARGETS = {
     "onnx_fp32": OnnxTarget("onnx_fp32", "model_fp32.onnx", "none"),
+    "onnx_fp16": OnnxTarget("onnx_fp16", "model_fp16.onnx", "fp16"),
     "onnx_int8": OnnxTarget("onnx_int8", "model_int8.onnx", "int8"),
 }
 

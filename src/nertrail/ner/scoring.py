@@ -62,15 +62,18 @@ class Scores:
     confusion: Confusion
     details: Details | None = None
 
-    def metrics(self) -> dict[str, float]:
-        """The four scores; with details also `<score>_ci_low`, `<score>_ci_high` and `errors_<kind>`."""
-        scores = {
+    def plain(self) -> dict[str, float]:
+        """The four scores."""
+        return {
             "macro-f1": self.macro_f1,
             "macro-f1-span": self.macro_f1_span,
             "micro-f1-span": self.micro_f1_span,
             "loss": self.loss,
         }
-        return scores if self.details is None else {**scores, **self.details.metrics()}
+
+    def metrics(self) -> dict[str, float]:
+        """The four scores; with details also `<score>_ci_low`, `<score>_ci_high` and `errors_<kind>`."""
+        return self.plain() if self.details is None else {**self.plain(), **self.details.metrics()}
 
     def entity_metrics(self) -> dict[str, float]:
         """Return `{entity}_precision`, `_recall`, `_f1` and `_support`, entity names made safe for MLflow.

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from nertrail.stages.conversion import ConversionConfig, Target
     from nertrail.stages.inputs import Inputs
 
-FILES: Mapping[Target, str] = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
+FILES: Mapping[Target, str] = {
+    "onnx_fp32": "model_fp32.onnx",
+    "onnx_fp16": "model_fp16.onnx",
+    "onnx_int8": "model_int8.onnx",
+}
 _SAMPLE_TEXTS = 200  # enough to rank products by the error they cause
 
 
@@ -58,6 +62,7 @@ class Attempt:
         self.numbers: dict[str, Any] = {}
         self._began = time.perf_counter()
         self._reference: Judged | None = None
+        self._found: Judged | None = None
 
     @property
     def seconds(self) -> float:
@@ -95,7 +100,15 @@ class Attempt:
             self._need_f1(self._shortfall())
             return
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as draft:
-            self._quantize(export_fp32(self.checkpoint, Path(draft), config.opset, log, config.exporter))
+            fp32 = export_fp32(self.checkpoint, Path(draft), config.opset, log, config.exporter)
+            self._halve(fp32) if self.target == "onnx_fp16" else self._quantize(fp32)
+
+    def _halve(self, fp32: Path) -> None:
+        from nertrail.ner.half import halve
+
+        halve(fp32, self.folder, self.log)
+        self._measure()
+        self._need_f1(self._shortfall())
 
     def _quantize(self, fp32: Path) -> None:
         """int8 with nothing, then with more and more products left in fp32, until F1 is kept."""
@@ -199,7 +212,7 @@ class Attempt:
         from nertrail.ner.checkpoint import write_settings
         from nertrail.ner.thresholds import choose_thresholds
 
-        if self.texts.validation is None:
+        if self._found is None:
             return
         thresholds = choose_thresholds(self._found, self.checkpoint.labels.types)
         write_settings(replace(self.checkpoint, path=self.folder, thresholds=thresholds))

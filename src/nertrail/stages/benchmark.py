@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 STAGE = "benchmark"
 Source = Literal["hpo_trial", "final_training", "conversion"]
-Backend = Literal["torch", "onnx_fp32", "onnx_int8"]
-_FILES: Mapping[Backend, str] = {"onnx_fp32": "model_fp32.onnx", "onnx_int8": "model_int8.onnx"}
+Backend = Literal["torch", "onnx_fp32", "onnx_fp16", "onnx_int8"]
+_FILES: Mapping[Backend, str] = {
+    "onnx_fp32": "model_fp32.onnx",
+    "onnx_fp16": "model_fp16.onnx",
+    "onnx_int8": "model_int8.onnx",
+}
 
 
 MOST_TEXTS = 200_000  # of the largest batches together: they are drawn before the clock starts
@@ -161,7 +165,7 @@ def run_benchmarking(
             )
             for candidate in candidates
         }
-        progress("benchmark", 0, 1)  # loading and warming up take their time, too
+        progress("loading models to time", 0, 0)
         reports = measure(
             {candidate.name: _loader(candidate, config.threads) for candidate in candidates},
             _shuffled(texts, seed),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["STAGE", "ConversionConfig", "ConversionResult", "Target", "Texts", "convert_model"]
 
 STAGE = "conversion"
-Target = Literal["onnx_fp32", "onnx_int8"]
+Target = Literal["onnx_fp32", "onnx_fp16", "onnx_int8"]
 
 
 def _each_once(targets: tuple[Target, ...]) -> tuple[Target, ...]:
@@ -148,7 +148,7 @@ class ConversionResult(Model):
 
 
 def _quantization(target: Target) -> str:
-    return "int8" if target == "onnx_int8" else "none"
+    return {"onnx_int8": "int8", "onnx_fp16": "fp16"}.get(target, "none")
 
 
 def convert_model(

@@ -6,10 +6,13 @@ import math
 import statistics
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from nertrail.config import Model
+from nertrail.stages.inputs import Metric
 
 CONFIDENCE = 0.95
+METRICS = get_args(Metric)
 
 
 class SeedScores(Model):
@@ -28,6 +31,16 @@ class SeedScores(Model):
 def seed_uid(training_uid: str, seed: int) -> str:
     """The uid of a seed's run: the same one after an interruption."""
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{training_uid}/{seed}").hex
+
+
+def compared(validation: Mapping[str, float], test: Mapping[str, float]) -> dict[str, float]:
+    """The four scores of both splits; intervals of one training and counts of its mistakes are left out."""
+    return {
+        f"{prefix}{name}": scores[name]
+        for prefix, scores in (("", validation), ("test_", test))
+        for name in METRICS
+        if name in scores
+    }
 
 
 def summarize(scores: Sequence[SeedScores]) -> dict[str, float]:

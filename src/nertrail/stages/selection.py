@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -230,10 +231,19 @@ def run_selection(
     tracker = tracker or MLflowSelectionTracker.off()
     with tracker.start_selection_run("selection", uid=uid) as run:
         selection = select_best_configuration_across_studies(candidates, config, objective=objective, goal=goal)
-        path = write_json(folder / "selection.json", selection.model_dump(mode="json"))
+        path = write_json(folder / "selection.json", _seen_from(folder, selection))
         result = SelectionResult(selection=selection, path=path, picture=_pareto(selection, folder))
         run.log(result.record())
     return result
+
+
+def _seen_from(folder: Path, selection: Selection) -> dict[str, Any]:
+    """The document with checkpoints relative to the folder that it lies in: both move together."""
+    document = selection.model_dump(mode="json")
+    for verdict in document["verdicts"]:
+        if checkpoint := verdict["candidate"]["checkpoint"]:
+            verdict["candidate"]["checkpoint"] = Path(os.path.relpath(checkpoint, folder)).as_posix()
+    return document
 
 
 def read_choice(path: Path) -> SelectionCandidate:

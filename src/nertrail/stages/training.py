@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pydantic
 
@@ -25,7 +25,7 @@ from nertrail.stages.inputs import (
     quiet,
 )
 from nertrail.stages.scored import Scored, write_files
-from nertrail.stages.seeds import SeedScores, summarize
+from nertrail.stages.seeds import SeedScores, compared, summarize
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
 from nertrail.tracking.names import prefixed
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from nertrail.tracking.mlflow_tracker import Run
 
 STAGE = "training"
+SCORES = get_args(Metric)
 
 
 class TrainingConfig(Model):
@@ -98,7 +99,7 @@ class TrainingResult(Model):
 
     def scores(self) -> dict[str, float]:
         """What the trainings of several seeds are compared by."""
-        return {**self.metrics, **prefixed(self.test_metrics, "test_")}
+        return compared(self.metrics, self.test_metrics)
 
 
 def train_model(
@@ -249,8 +250,7 @@ class _Training:
             run = MLflowTrainingTracker.off().start_training_run("", "")
             fitted = self.fit(run, progress, records=False)
             validation, test = self._score(fitted.checkpoint)
-            scores = {**validation.scores.metrics(), **prefixed(test.scores.metrics() if test else {}, "test_")}
-            write_json(path, scores)
+            write_json(path, compared(validation.scores.metrics(), test.scores.metrics() if test else {}))
             shutil.rmtree(self.folder / "fit")
         return SeedScores.of(self.seed, uid, read_json(path))
 

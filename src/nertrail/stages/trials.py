@@ -58,7 +58,8 @@ class Trials:
 
         params = suggest(trial, self.config.search_space)
         pruned = None
-        with self.tracker.start_trial_run(trial.number, self._shown(params), uid=_uid(trial)) as run:
+        name = f"{self.prepared.backbone.name}-trial-{trial.number}"
+        with self.tracker.start_trial_run(trial.number, self._shown(params), uid=_uid(trial), run_name=name) as run:
             try:
                 value = self._score(trial, params, run)
                 run.log(RunRecord(tags={"trial_state": "COMPLETE"}))

@@ -130,6 +130,8 @@ class Delivery:
     def _deliver_one(self, writer: str, event: Event) -> None:
         if not self._known(event):
             self._refuse("its run was never started in this journal", event)
+        elif event["op"] not in ("header", "start") and not self.progress.runs[event["run"]].run_id:
+            self._refuse("the server refused its run", event)
         elif event["op"] != "header":
             self._note(writer, event)
             self._apply(event)

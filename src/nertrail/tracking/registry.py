@@ -159,9 +159,14 @@ def _upload(client: Any, run: Any, built: Path, logged_models: bool) -> tuple[st
         return f"{run.info.artifact_uri}/{_ARTIFACT}", None
     client.log_model_artifacts(model.model_id, str(built))
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+    if model.model_id not in _outputs(run):  # said twice it is an error
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
     # Not models:/<id>: a sqlite store looks that up on the process's default server, whichever that is.
     return model.artifact_location, model.model_id
+
+
+def _outputs(run: Any) -> set[str]:
+    return {output.model_id for output in run.outputs.model_outputs} if run.outputs else set()
 
 
 def _logged_model(client: Any, run: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from nertrail.tracking import segments
 from nertrail.tracking.events import Event
 from nertrail.tracking.protocol import RUNNING
-from nertrail.tracking.state import load_progress
+from nertrail.tracking.state import load_progress, load_rejected
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,4 @@ def _told(journal: Path, offsets: dict[str, int]) -> dict[str, _Told]:
 
 def _refused(folder: Path) -> Counter[str]:
     """How many records of each run the server has refused."""
-    path = folder / "rejected.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return Counter(_run_of(line) for line in lines)
-
-
-def _run_of(line: str) -> str:
-    try:
-        return str(json.loads(line)["event"]["run"])
-    except ValueError:  # the line was torn when its writer was killed
-        return ""
+    return Counter(entry["event"]["run"] for entry in load_rejected(folder))

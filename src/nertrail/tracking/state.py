@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nertrail.records import read_json, write_json
 from nertrail.tracking.protocol import RUNNING
+
+_REJECTED = "rejected.jsonl"
 
 
 @dataclass
@@ -92,8 +95,34 @@ def save_health(folder: Path, health: Health) -> None:
 
 def add_rejected(folder: Path, entries: list[dict[str, Any]]) -> None:
     """Keep what the server refused, so that a person can look at it."""
-    with (folder / "rejected.jsonl").open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry, ensure_ascii=False, default=str) + "\n" for entry in entries)
+    with (folder / _REJECTED).open("ab+") as file:
+        if file.tell() and _last_byte(file) != b"\n":
+            file.write(b"\n")  # the last line was torn when its writer was killed: it shall not spoil the next
+        file.write(b"".join(json.dumps(entry, default=str).encode() + b"\n" for entry in entries))
+
+
+def load_rejected(folder: Path) -> list[dict[str, Any]]:
+    """What the server refused: {"at", "place", "why", "event"}, each once.
+
+    An uploader that is killed between keeping a refusal and noting that it did keeps it again.
+    """
+    path = folder / _REJECTED
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    entries = [entry for line in lines if (entry := _entry(line))]
+    return list({json.dumps((entry.get("place"), entry["event"])): entry for entry in entries}.values())
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return entry
+
+
+def _last_byte(file: IO[bytes]) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
 
 
 def _replace(path: Path, value: Any) -> None:

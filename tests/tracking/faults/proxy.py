@@ -13,7 +13,6 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-LONG = 2.5  # seconds that no client of these tests waits for an answer
 _HOP = ("connection", "transfer-encoding", "keep-alive", "content-length")
 
 
@@ -22,7 +21,7 @@ class Proxy:
 
     Faults: `answer 500`, `answer 429`, `answer 401`, `hang` (no answer ever), `cut` (passed on, the answer is cut off
     in the middle), `reset` (the connection is reset before the request is passed on), `lose` (passed on, no answer),
-    `late` (passed on when the client has given up), `slow` (passed on after a while).
+    `late` (passed on when the proxy heals), `slow` (passed on after a while).
     """
 
     def __init__(self, target: str, seed: int = 0) -> None:
@@ -114,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def do_late(self, body: bytes) -> None:
-        self.proxy.wait(LONG)
+        self.proxy.wait(100)
         self.do_lose(body)
         self.proxy.passed_on_late += 1
 

@@ -15,9 +15,14 @@ import pytest
 import scenario
 from crashes import Crash, crashes
 from direct import Direct
+from mlflow import MlflowClient
 
 from export import Export, export
+from nertrail.records import Artifact, ModelVersion, RunRecord
+from nertrail.tracking import registry
+from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.protocol import RunStart
 from nertrail.tracking.receipt import Receipt
 from nertrail.tracking.sync import sync
 
@@ -118,3 +123,49 @@ def test_without_the_search_for_runs_there_are_duplicates(
     exports = [crash_at(trial_of(), number)[1] for number in created[1:30:10]]
     doubled = [found for found in exports if any(len(runs) > 1 for runs in found.values())]
     assert doubled and all(found != expected for found in doubled)
+
+
+@pytest.fixture
+def registering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A journal with a converted model that is to be registered; building its MLflow model is made cheap."""
+    monkeypatch.setattr(registry, "save_pyfunc", lambda folder, target: Path(shutil.copytree(folder, target)))
+    model, journal = tmp_path / "model", JournalBackend(tmp_path / "registering" / "run")
+    model.mkdir()
+    (model / "model.onnx").write_bytes(b"weights")
+    version = ModelVersion({"gate": "passed"}, {"source_training_run": ("t",)}, "challenger")
+    journal.start(RunStart("t", "training", "e", 1))
+    journal.start(RunStart("c", "conversion", "e", 2))
+    journal.log("c", RunRecord(artifacts=(Artifact(model, "model", reference=True, version=version),)), 3)
+    journal.end("c", "FINISHED", 4)
+    journal.end("t", "FINISHED", 5)
+    journal.close()
+    return tmp_path / "registering"
+
+
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.soak, id="all"), pytest.param(12, id="some")])
+def test_a_model_is_registered_once_wherever_delivery_dies(
+    share: int, registering: Path, fresh_store: Path, tmp_path: Path
+) -> None:
+    numbers = itertools.count()
+
+    def trial() -> Trial:
+        return Trial(registering, fresh_store, tmp_path / str(next(numbers)))
+
+    for place in range(1, len(places_of(trial())) + 1, share):
+        dying = trial()
+        assert dying.sync(place) is None
+        where = f"{place}: {crashes.seen[-1]}"
+        dying.sync(random.Random(place).randint(1, 20))
+        receipt = dying.sync()
+        assert receipt is not None and receipt.complete, (where, receipt)
+        check_registered(dying.uri, where)
+
+
+def check_registered(uri: str, where: str) -> None:
+    """One version, one logged model, the alias, and the version's run."""
+    client = MlflowClient(uri, uri)
+    (version,) = client.search_model_versions("name = 'e'")
+    assert client.get_model_version_by_alias("e", "challenger").version == version.version, where
+    (logged,) = client.search_logged_models([client.get_experiment_by_name("e").experiment_id])
+    assert (logged.source_run_id, str(logged.status)) == (version.run_id, "READY"), where
+    assert client.get_run(version.run_id).info.run_name == "conversion"

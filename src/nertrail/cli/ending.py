@@ -1,0 +1,101 @@
+"""What a command says at its end: what to look out for, what it wrote, where its records are, how to go on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nertrail.cli.output import print_comparison, print_lines, print_receipt
+
+if TYPE_CHECKING:
+    from nertrail.experiment import Experiment
+    from nertrail.pipeline import PipelineResult
+    from nertrail.steps import Steps
+    from nertrail.tracking.receipt import Receipt
+
+_RUNS = "/#/experiments?workflowType=machine_learning"
+"""Where the MLflow UI lists experiments of training runs; its front page shows those of language models."""
+
+
+def print_pipeline_end(result: PipelineResult, experiment: Experiment, config: str) -> None:
+    """The end of `nertrail run`."""
+    from nertrail.ledger import Ledger
+    from nertrail.summary import comparison
+
+    print_lines(result.lines)
+    print_comparison(comparison(Ledger(result.run_dir)))
+    print_remarks(result.remarks)
+    print(f"\nreport      {result.report}")
+    _print_records(experiment, config, result.receipt)
+    if not result.failures:
+        print(f"next        nertrail predict {result.run_dir} FILE")
+
+
+def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]) -> None:
+    """The end of a stage's own command; `sets` are the overrides that the next command needs as well."""
+    from nertrail.remarks import remarks
+
+    print_lines(steps.lines)
+    print_remarks(remarks(steps.ledger, steps.experiment, {line.step for line in steps.lines}))
+    print()
+    for path in _WROTE[command](steps):
+        print(f"wrote       {path}")
+    print(f"report      {steps.run_dir / 'report.html'}")
+    _print_records(steps.experiment, config, steps.trackers.receipt)
+    same = [config, *(part for text in sets for part in ("--set", text)), "--run-dir", str(steps.run_dir)]
+    if command in _NEXT:
+        print(f"next        nertrail {_NEXT[command](steps, shlex.join(same))}")
+
+
+def print_remarks(remarks: Sequence[str]) -> None:
+    """What a reader should not overlook."""
+    for text in remarks:
+        print(f"! {text}")
+
+
+def _print_records(experiment: Experiment, config: str, receipt: Receipt) -> None:
+    from nertrail.standalone import ui_command
+
+    if experiment.mlflow is None:
+        print(f"records     not tracked: {config} names no mlflow")
+        return
+    opened = ui_command(experiment.mlflow.tracking_uri)
+    front = opened if opened.startswith("http") else f"{opened}, then http://127.0.0.1:5000"
+    print(f"MLflow UI   {front.rstrip('/')}{_RUNS}")
+    print_receipt(receipt)
+
+
+def _result(steps: Steps, step: str) -> Any:
+    entry = steps.ledger.entry(step)
+    return entry.result if entry is not None else {}
+
+
+def _swept(steps: Steps) -> list[Path]:
+    return [sweep.checkpoint for sweep in steps.known_sweeps()]
+
+
+def _chosen(steps: Steps) -> list[Path]:
+    return [Path(_result(steps, "selection")["path"])]
+
+
+def _trained(steps: Steps) -> list[Path]:
+    return [Path(_result(steps, "training")["checkpoint"])]
+
+
+def _measured(steps: Steps) -> list[Path]:
+    return [Path(item["path"]) for item in _result(steps, "benchmark-models")]
+
+
+_WROTE: Mapping[str, Callable[[Steps], list[Path]]] = {
+    "sweep": _swept,
+    "select": _chosen,
+    "train": _trained,
+    "benchmark": _measured,
+}
+_NEXT: Mapping[str, Callable[[Steps, str], str]] = {
+    "sweep": lambda _steps, same: f"select {same}",
+    "select": lambda steps, same: f"train {same} --params {shlex.quote(str(_chosen(steps)[0]))}",
+    "train": lambda steps, same: f"convert {shlex.quote(str(_trained(steps)[0]))} --config {same.split()[0]}",
+}

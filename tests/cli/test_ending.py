@@ -1,0 +1,54 @@
+"""What the commands say at their end, and what `status` says of steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nertrail.cli import app, ending
+from nertrail.experiment import Experiment
+from nertrail.ledger import Ledger
+from nertrail.tracking.receipt import Receipt
+
+BASE = {"data": {"path": "p"}, "backbones": [{"name": "a", "source": "s"}]}
+QUERY = "#/experiments?workflowType=machine_learning"
+
+
+@pytest.mark.parametrize(
+    ("mlflow", "said"),
+    [
+        (None, ["records     not tracked: my.yaml names no mlflow"]),
+        ({}, [f"MLflow UI   mlflow ui, then http://127.0.0.1:5000/{QUERY}", "records     3 of 3 delivered"]),
+        (
+            {"tracking_uri": "http://host:8080/"},
+            [f"MLflow UI   http://host:8080/{QUERY}", "records     3 of 3 delivered"],
+        ),
+    ],
+    ids=["not tracked", "a store beside it", "a server"],
+)
+def test_where_the_records_are(
+    mlflow: object, said: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    experiment = Experiment.model_validate({**BASE, "mlflow": mlflow})
+    ending._print_records(experiment, "my.yaml", Receipt(written=3, delivered=3))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] if "records     3" in line else line for line in lines] == said
+
+
+def test_remarks_stand_out(capsys: pytest.CaptureFixture[str]) -> None:
+    ending.print_remarks(["look here"])
+    assert capsys.readouterr().out == "! look here\n"
+
+
+def test_a_step_that_was_interrupted_has_no_time(tmp_path: Path) -> None:
+    Ledger(tmp_path).begin("sweep-a", "mark")
+    shown = " ".join(CliRunner().invoke(app, ["status", str(tmp_path)]).stdout.split())
+    assert "sweep-a begun, not finished" in shown
+    assert "0.0 s" not in shown
+
+
+def test_a_folder_without_steps_has_no_table_of_them(tmp_path: Path) -> None:
+    assert CliRunner().invoke(app, ["status", str(tmp_path)]).stdout == ""
