@@ -56,7 +56,7 @@ SERIES = ["stages", *(pytest.param(seed, marks=pytest.mark.soak) for seed in ran
 
 
 def written(run_dir: Path) -> int:
-    return sum(segment.stat().st_size for segment in run_dir.glob("journal/*/*.jnl"))
+    return sum(segment.stat().st_size for segment in run_dir.glob("journal/[!.]*/*.jnl"))
 
 
 def moments(series: str | int) -> list[Moment]:

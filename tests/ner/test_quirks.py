@@ -238,4 +238,5 @@ def test_the_page_lists_every_quirk_with_its_policies() -> None:
     for name, quirk in QUIRKS.items():
         told = [policy for policy in quirk.policies if policy != ERROR or quirk.default == ERROR]
         effects = "; ".join(f"`{policy}`" + (f": {quirk.effect(policy)}" if policy != ERROR else "") for policy in told)
-        assert f"| `{name}` | {quirk.meaning} | {effects} |\n" in page
+        meaning = quirk.meaning[0].upper() + quirk.meaning[1:]
+        assert f"| `data.policies.{name}` | `{quirk.default}` | {meaning}. {effects} |\n" in page

@@ -99,7 +99,7 @@ def test_a_missing_split_lists_what_is_there(folder):
         ("nowhere", {}, "no such folder"),
         ("train.conll", {}, "not a folder"),
         ("", {"train": "gone.conll"}, "No such file"),
-        ("", {"test": "."}, "can't read the file"),
+        ("", {"test": "."}, "is a folder, not a file"),
     ],
 )
 def test_missing_folders_and_files(folder, path, options, words):
