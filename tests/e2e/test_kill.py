@@ -126,7 +126,8 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     done = nertrail(folder, "run", str(config))
     assert done.returncode == 0, done.stderr
     assert "continues" in done.stdout
-    assert nertrail(folder, "sync", "runs/tiny", "--verify").returncode == 0
+    verified = nertrail(folder, "sync", "runs/tiny", "--verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
     assert Ledger(run_dir).is_done("pipeline", Ledger(run_dir).entry("pipeline").fingerprint)
     return Story(run_dir, uri, runs_of(uri), sum(kills), killer.uploaders)
 

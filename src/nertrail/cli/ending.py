@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nertrail.cli.output import print_comparison, print_lines, print_receipt
+from nertrail.cli.output import print_comparison, print_lines, print_receipt, seen
 
 if TYPE_CHECKING:
     from nertrail.experiment import Experiment
@@ -27,10 +27,10 @@ def print_pipeline_end(result: PipelineResult, experiment: Experiment, config: s
     print_lines(result.lines)
     print_comparison(comparison(Ledger(result.run_dir)))
     print_remarks(result.remarks)
-    print(f"\nreport      {result.report}")
+    print(f"\nreport      {seen(result.report)}")
     _print_records(experiment, config, result.receipt)
     if not result.failures:
-        print(f"next        nertrail predict {result.run_dir} FILE")
+        print(f"next        nertrail predict {seen(result.run_dir)} FILE")
 
 
 def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]) -> None:
@@ -41,10 +41,10 @@ def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]
     print_remarks(remarks(steps.ledger, steps.experiment, {line.step for line in steps.lines}))
     print()
     for path in _WROTE[command](steps):
-        print(f"wrote       {path}")
-    print(f"report      {steps.run_dir / 'report.html'}")
+        print(f"wrote       {seen(path)}")
+    print(f"report      {seen(steps.run_dir / 'report.html')}")
     _print_records(steps.experiment, config, steps.trackers.receipt)
-    same = [config, *(part for text in sets for part in ("--set", text)), "--run-dir", str(steps.run_dir)]
+    same = [config, *(part for text in sets for part in ("--set", text)), "--run-dir", seen(steps.run_dir)]
     if command in _NEXT:
         print(f"next        nertrail {_NEXT[command](steps, shlex.join(same))}")
 
@@ -96,6 +96,6 @@ _WROTE: Mapping[str, Callable[[Steps], list[Path]]] = {
 }
 _NEXT: Mapping[str, Callable[[Steps, str], str]] = {
     "sweep": lambda _steps, same: f"select {same}",
-    "select": lambda steps, same: f"train {same} --params {shlex.quote(str(_chosen(steps)[0]))}",
-    "train": lambda steps, same: f"convert {shlex.quote(str(_trained(steps)[0]))} --config {same.split()[0]}",
+    "select": lambda steps, same: f"train {same} --params {shlex.quote(seen(_chosen(steps)[0]))}",
+    "train": lambda steps, same: f"convert {shlex.quote(seen(_trained(steps)[0]))} --config {same.split()[0]}",
 }

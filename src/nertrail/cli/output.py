@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,6 +84,12 @@ def byte_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def seen(path: Path | None) -> str:
+    """A path as it is seen from the working directory: what lies below it without what lies above."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path is not None and path.is_relative_to(here) else str(path)
 
 
 def print_receipt(receipt: Receipt) -> None:
