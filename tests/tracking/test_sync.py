@@ -237,3 +237,9 @@ def test_status_shows_written_delivered_pending_and_refused_per_run(recorded: Pa
     assert head[:8] == ["run", "stage", "status", "written", "delivered", "pending", "refused", "waiting"]
     assert first[:8] == ["first", "training", "FINISHED", "6", "5", "0", "1", "0"]
     assert second[:7] == ["second", "RUNNING", "2", "0", "2", "0", "0"]
+
+
+@pytest.mark.parametrize(("versions", "found"), [(0, ("its model is not registered",)), (1, ())])
+def test_a_model_is_looked_for_in_the_registry(versions: int, found: tuple[str, ...]) -> None:
+    held_run = Held("FINISHED", 0, 0, 0, {}, versions)
+    assert differences(Told("r", "FINISHED", versions=1), held_run) == found

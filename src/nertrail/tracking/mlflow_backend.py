@@ -103,11 +103,11 @@ class MlflowBackend:
                 self._remember(uid, found)
         return self._run_ids.get(uid)
 
-    def held(self, uid: str, artifacts: Sequence[str] = ()) -> Held | None:
+    def held(self, uid: str, artifacts: Sequence[str] = (), *, models: bool = False) -> Held | None:
         """What the server holds of the run, and the sha256 of these artifacts; None where it does not know the run."""
         with translated():
             run_id = self.run_id(uid)
-            return held_by(self._client(), run_id, artifacts) if run_id else None
+            return held_by(self._client(), run_id, artifacts, models=models) if run_id else None
 
     def recall(self, run_ids: Mapping[str, str]) -> None:
         """Be reminded of the runs of earlier deliveries: a younger namesake will not take their place."""

@@ -71,6 +71,11 @@ def register(
     client.set_model_version_tag(name, number, _DONE_TAG, "true")
 
 
+def whole_versions(client: Any, run_id: str) -> int:
+    """How many versions that this run made are registered to the end."""
+    return sum(_DONE_TAG in version.tags for version in client.search_model_versions(f"run_id = '{run_id}'"))
+
+
 def fetch(source: str, tracking_uri: str | None = None) -> Path:
     """Download a model; return its folder, in the system's folder for temporary files.
 

@@ -24,6 +24,7 @@ class Told:
     params: set[str] = field(default_factory=set)
     points: set[int] = field(default_factory=set)
     artifacts: dict[str, str] = field(default_factory=dict)  # path → sha256
+    versions: int = 0  # of a registered model, whose files lie with the model
 
     def take(self, event: events.Event) -> None:
         """Add what an event tells."""
@@ -37,6 +38,7 @@ class Told:
             self.params.update(event.get("params", {}))
             self.points.update(hash((key, value, 0, event["t"])) for key, value in event.get("metrics", {}).items())
             self.artifacts.update(_files(event))
+            self.versions += sum("version" in described for described in event.get("artifacts", ()))
 
 
 class Verified(NamedTuple):
@@ -65,7 +67,7 @@ def verify(run_dir: str | Path, uri: str) -> list[Verified]:
                 len(told.params),
                 len(told.points),
                 len(told.artifacts),
-                differences(told, backend.held(uid, tuple(told.artifacts))),
+                differences(told, backend.held(uid, tuple(told.artifacts), models=told.versions > 0)),
             )
             for uid, told in told_by(Path(run_dir).absolute() / "journal").items()
         ]
@@ -83,7 +85,9 @@ def differences(told: Told, held: Held | None) -> tuple[str, ...]:
     """In what the server's run differs. Where names had no room on the server, counts say nothing."""
     if held is None:
         return ("it is not there",)
-    return (*_status(told.status, held.status), *_counts(told, held), *_artifacts(told.artifacts, held.artifacts))
+    models = [] if not told.versions or held.versions else ["its model is not registered"]
+    files = _artifacts(told.artifacts, held.artifacts)
+    return (*_status(told.status, held.status), *_counts(told, held), *files, *models)
 
 
 def _status(told: str, held: str) -> list[str]:
@@ -107,7 +111,7 @@ def _artifacts(wanted: Mapping[str, str], there: Mapping[str, str]) -> list[str]
 
 
 def _files(event: events.Event) -> dict[str, str]:
-    described = event.get("artifacts", ())
+    described = [one for one in event.get("artifacts", ()) if "version" not in one]
     return {_path(one, entry): entry["sha256"] for one in described for entry in one["files"]}
 
 
