@@ -195,7 +195,7 @@ class Steps:
         candidates = selection_candidates(sweeps, benchmarks)
         objective = self.experiment.sweep.objective
         config = self.experiment.selection
-        shown = [candidate.model_dump(mode="json") for candidate in candidates]
+        shown = [candidate.model_dump(mode="json", exclude={"checkpoint"}) for candidate in candidates]
         return self._step(
             "selection",
             SelectionResult,

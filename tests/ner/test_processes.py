@@ -12,6 +12,7 @@ from typing import Any
 
 import fitting
 import pytest
+import torch
 
 import tiny
 from nertrail.ner.evaluation import evaluate
@@ -25,7 +26,8 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 def start(*command: str) -> subprocess.CompletedProcess[str]:
     paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+    threads = str(torch.get_num_threads())  # sums round differently with another number of them
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": threads}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
