@@ -97,5 +97,10 @@ _WROTE: Mapping[str, Callable[[Steps], list[Path]]] = {
 _NEXT: Mapping[str, Callable[[Steps, str], str]] = {
     "sweep": lambda _steps, same: f"select {same}",
     "select": lambda steps, same: f"train {same} --params {shlex.quote(seen(_chosen(steps)[0]))}",
-    "train": lambda steps, same: f"convert {shlex.quote(seen(_trained(steps)[0]))} --config {shlex.quote(shlex.split(same)[0])}",
+    "train": lambda steps, same: f"convert {shlex.quote(seen(_trained(steps)[0]))} --config {_config(same)}",
 }
+
+
+def _config(same: str) -> str:
+    """The experiment file among the arguments that the next command needs as well."""
+    return shlex.quote(shlex.split(same)[0])
