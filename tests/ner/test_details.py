@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nertrail.ner.bootstrap import Interval
 from nertrail.ner.details import MOST_SOURCES, REST, _bin, details
 from nertrail.ner.documents import Span
-from nertrail.ner.intervals import Interval
 from nertrail.ner.scoring import Scores, score
 
 PER, LOC = Span(0, 1, "per"), Span(2, 3, "loc")

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nertrail.ner.bootstrap import Interval
 from nertrail.ner.documents import Span
-from nertrail.ner.intervals import SEED, Interval, intervals, micro_interval, span_counts, word_counts
+from nertrail.ner.intervals import SEED, intervals, micro_interval, span_counts, word_counts
 from nertrail.ner.scoring import score
 
 TYPES = ("loc", "per")
@@ -74,7 +75,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_does_not():
 def test_draws_in_blocks_are_the_same_draws(monkeypatch):
     counts = span_counts(*columns(data(30))[:2], TYPES)
     whole = micro_interval(counts)
-    monkeypatch.setattr("nertrail.ner.intervals.CELLS", 200)
+    monkeypatch.setattr("nertrail.ner.bootstrap.CELLS", 200)
     assert micro_interval(counts) == whole
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from nertrail.tracking.mlflow_tracker import Run
 
 STAGE = "training"
-SCORES = get_args(Metric)
 
 
 class TrainingConfig(Model):
