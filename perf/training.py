@@ -3,8 +3,9 @@
 Usage: python perf/training.py EXPERIMENT [--quick] [--seeds N] [--epochs N] [--modes A,B] [--out FILE] ...
 
 Each seed trains every mode once, one after the other, the order turned by one with each seed. A mode is a precision
-and a batching of ours, as fp32:bucket, or `example`: the `Trainer` with the example's defaults (fp32, random order,
-padding to the longest of a batch, each batch's loss divided by its own count). What is reported:
+and a batching of ours, as fp32:bucket (with a batch size and a learning rate of its own: bf16:bucket:32:1e-3), or
+`example`: the `Trainer` with the example's defaults (fp32, random order, padding to the longest of a batch, each
+batch's loss divided by its own count). What is reported:
 
 - CPU-seconds of training until the mean validation micro-F1 reaches the example's after its last epoch, linear between
   epochs, evaluation aside, and how many times sooner than the example;
@@ -12,7 +13,8 @@ padding to the longest of a batch, each batch's loss divided by its own count). 
 - CPU-seconds of evaluation on validation, ours against the example's, and how far the F1 of a reloaded last-best
   checkpoint in the mode's precision lies from the last epoch's.
 
-CPU-seconds are those of the process, all threads. `--quick` shows that it works: few texts, two seeds, one epoch.
+CPU-seconds are those of the process, all threads. With `--out` each training is kept when it is done, and the same
+command goes on with those that are missing. `--quick` shows that it works: few texts, two seeds, one epoch.
 """
 
 from __future__ import annotations
@@ -82,8 +84,8 @@ class Meter:
 
 def ours(mode: str, data: Prepared, settings: FitSettings) -> Outcome:
     """A training of `fit`, its clock stopped from the last step of an epoch until its evaluation is over."""
-    precision, batching = mode.split(":")
-    settings = replace(settings, precision=precision, batching=batching)
+    settings = _settings_of(mode, settings)
+    precision = settings.precision
     meter, steps = Meter(), math.ceil(len(data.train.windows) / settings.batch_size)
 
     def on_step(done: int, _total: int) -> None:
@@ -99,6 +101,13 @@ def ours(mode: str, data: Prepared, settings: FitSettings) -> Outcome:
         spent = time.process_time() - began
         test = test_f1(TorchRecognizer(fitted.checkpoint), data.test, settings.decoding)
     return _outcome(mode, settings, meter, data, test, spent, scored)
+
+
+def _settings_of(mode: str, settings: FitSettings) -> FitSettings:
+    precision, batching, *own = mode.split(":")
+    batch_size = int(own[0]) if own else settings.batch_size
+    rate = float(own[1]) if len(own) > 1 else settings.learning_rate
+    return replace(settings, precision=precision, batching=batching, batch_size=batch_size, learning_rate=rate)
 
 
 def example(data: Prepared, settings: FitSettings) -> Outcome:
@@ -223,27 +232,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.quick:
         parts = {name: documents[:64] for name, documents in inputs.dataset.splits.items()}
         inputs = replace(inputs, dataset=replace(inputs.dataset, **parts), _cache={})
-    data, modes, outcomes = inputs.prepare(experiment.backbones[options.backbone]), options.modes.split(","), []
+    data, modes = inputs.prepare(experiment.backbones[options.backbone]), options.modes.split(",")
+    kept = Kept(Path(options.out) if options.out else None, _what(options))
     for number in range(options.seeds):
+        settings = experiment.hyperparameters.fit_settings(
+            epochs=options.epochs,
+            seed=experiment.seed + number,
+            metric="micro-f1-span",
+            decoding=experiment.decoding,
+            patience=None,
+        )
         turn = number % len(modes)
         for mode in modes[turn:] + modes[:turn]:
-            settings = experiment.hyperparameters.fit_settings(
-                epochs=options.epochs,
-                seed=experiment.seed + number,
-                metric="micro-f1-span",
-                decoding=experiment.decoding,
-                patience=None,
-            )
-            outcomes.append(example(data, settings) if mode == EXAMPLE else ours(mode, data, settings))
-            print(json.dumps(asdict(outcomes[-1])), file=sys.stderr, flush=True)
-    rows = summary(outcomes, modes)
-    for row in rows:
+            if not kept.has(mode, settings.seed):
+                kept.add(example(data, settings) if mode == EXAMPLE else ours(mode, data, settings))
+    seeds = {experiment.seed + number for number in range(options.seeds)}
+    for row in summary([outcome for outcome in kept.outcomes if outcome.seed in seeds], modes):
         print(json.dumps(row))
-    report = {"hardware": hardware(), "threads": torch.get_num_threads(), "modes": rows}
-    if options.out:
-        report["outcomes"] = [asdict(outcome) for outcome in outcomes]
-        Path(options.out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+class Kept:
+    """The outcomes so far, in a file where one is named."""
+
+    def __init__(self, path: Path | None, what: dict[str, Any]) -> None:
+        self._path, self._what = path, what
+        self.outcomes: list[Outcome] = []
+        if path and path.is_file():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["what"] != what:
+                raise SystemExit(f"{path}: measured {content['what']}, not {what}; name another file")
+            self.outcomes = [Outcome(**outcome) for outcome in content["outcomes"]]
+
+    def has(self, mode: str, seed: int) -> bool:
+        return any((outcome.mode, outcome.seed) == (mode, seed) for outcome in self.outcomes)
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        print(json.dumps(asdict(outcome)), file=sys.stderr, flush=True)
+        if self._path:
+            content = {"what": self._what, "outcomes": [asdict(outcome) for outcome in self.outcomes]}
+            self._path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _what(options: argparse.Namespace) -> dict[str, Any]:
+    """What is measured and where, so that nothing else is added to it."""
+    named = {name: getattr(options, name) for name in ("experiment", "quick", "epochs", "backbone", "set")}
+    return {**named, "threads": torch.get_num_threads(), "hardware": hardware()}
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -255,7 +290,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backbone", type=int, default=0, help="its place in the experiment's list")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--out", help="where everything goes as JSON")
+    parser.add_argument("--out", help="where everything goes as JSON; goes on with what it holds")
     options = parser.parse_args(argv)
     if options.quick:
         options.seeds, options.epochs = 2, 1

@@ -18,6 +18,7 @@ from nertrail.ner.checkpoint import Checkpoint, load_checkpoint
 from nertrail.ner.history import METRICS, Epoch
 from nertrail.ner.labels import METHODS, LabelSet
 from nertrail.ner.loop import Keeper, Listeners, Loop, arguments, deterministic, last_resume, read_history
+from nertrail.ner.memory import kept_memory
 from nertrail.ner.model import continue_model, load_model
 from nertrail.ner.scoring import Scores
 from nertrail.ner.windows import Encoded
@@ -132,7 +133,7 @@ def fit(
     given = arguments(settings, precision, out_dir / "resume" if keep_resume else out_dir, keep_resume)
     found = _room(out_dir, resume)
     history = read_history(found, settings.metric)
-    with quiet(), deterministic():
+    with quiet(), deterministic(), kept_memory():
         model = _model(backbone, labels, settings, start)
         check_room(model.config, max(split.settings.max_length for split in (train, validation)))
         loop = Loop(
