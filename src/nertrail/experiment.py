@@ -16,7 +16,9 @@ from nertrail.errors import ConfigError
 from nertrail.numbers import Seed
 from nertrail.stages.benchmark import BenchmarkConfig
 from nertrail.stages.conversion import ConversionConfig
-from nertrail.stages.inputs import BackboneConfig, DataConfig, Hyperparameters, Inputs, WindowConfig, read_inputs
+from nertrail.stages.data import DataConfig
+from nertrail.stages.hyperparameters import Hyperparameters
+from nertrail.stages.inputs import BackboneConfig, Inputs, WindowConfig, read_inputs
 from nertrail.stages.selection import SelectionConfig
 from nertrail.stages.sweep import SweepConfig
 from nertrail.stages.training import TrainingConfig

@@ -123,9 +123,11 @@ def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
 
     check_types(inputs.dataset.types, inputs.source)
     experiment.sweep.storage.check()
+    drawn = experiment.sweep.window_lengths()
+    longest = max(inputs.windows_of(length).max_length for length in (*drawn, *inputs.compared, None))
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
-        check_backbone(backbone.backbone(), inputs.windows.max_length)
+        check_backbone(backbone.backbone(), longest)
         check_weights(backbone.backbone())
     if experiment.sweep.k_folds:
         make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)

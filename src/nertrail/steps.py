@@ -29,7 +29,8 @@ from nertrail.stages.benchmark import (
 )
 from nertrail.stages.continuation import Source, locate
 from nertrail.stages.conversion import ConversionResult, Target, Texts, convert_model
-from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
+from nertrail.stages.hyperparameters import Hyperparameters
+from nertrail.stages.inputs import BackboneConfig, Inputs, Progress, quiet
 from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
 from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.training import TrainingConfig, TrainingResult, check_source, follow_training, train_model
@@ -58,7 +59,7 @@ def planned(experiment: Experiment) -> list[str]:
 
 def look(inputs: Inputs) -> list[Any]:
     """What decides how the data is seen."""
-    windows = [inputs.windows.max_length, inputs.windows.stride, inputs.windows.words]
+    windows = [inputs.windows.max_length, inputs.windows.stride, inputs.windows.words, inputs.compared]
     return [inputs.version, inputs.dataset.types, windows, inputs.decoding, inputs.seed]
 
 
@@ -168,9 +169,12 @@ class Steps:
 
     def benchmark_models(self, candidates: list[Candidate]) -> list[BenchmarkResult]:
         """Models from anywhere; another model in the same folder is measured anew."""
-        return self.benchmark("benchmark-models", candidates, [candidate.digest() for candidate in candidates])
+        digests, longest = [candidate.digest() for candidate in candidates], self.inputs.windows.max_length
+        return self.benchmark("benchmark-models", candidates, digests, longest)
 
-    def benchmark(self, step: str, candidates: list[Candidate], sources: list[str]) -> list[BenchmarkResult]:
+    def benchmark(
+        self, step: str, candidates: list[Candidate], sources: list[str], max_length: int | None = None
+    ) -> list[BenchmarkResult]:
         names = [candidate.name for candidate in candidates]
         config = self.experiment.benchmark.model_dump(mode="json")
         return self._step(
@@ -182,7 +186,7 @@ class Steps:
                 candidates,
                 [document.text for document in self.inputs.dataset.validation],
                 self.run_dir / "artifacts" / step,
-                max_length=self.inputs.windows.max_length,
+                max_length=max_length,
                 seed=self.experiment.seed,
                 tracker=self.trackers.of(MLflowBenchmarkTracker),
                 uids=entry.uids,

@@ -39,7 +39,7 @@ def _settings(path: str, sets: list[str]) -> DataSettings:
     """The data section of an experiment, or that of a bare path; a key below `data` may leave the `data.` out."""
     from nertrail.config import build, override
     from nertrail.experiment import load_data
-    from nertrail.stages.inputs import DataConfig
+    from nertrail.stages.data import DataConfig
 
     sets = [text if text.startswith("data.") else f"data.{text}" for text in sets]
     if Path(path).suffix in (".yaml", ".yml"):

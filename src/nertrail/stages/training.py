@@ -14,16 +14,9 @@ from nertrail.config import Model
 from nertrail.numbers import Count, FileName
 from nertrail.records import Artifact, DatasetInput, RunRecord, read_json, write_json
 from nertrail.stages.continuation import Source, Strategy, compare, continued_types, joined, locate
-from nertrail.stages.inputs import (
-    BackboneConfig,
-    DataConfig,
-    Hyperparameters,
-    Inputs,
-    Metric,
-    Prepared,
-    Progress,
-    quiet,
-)
+from nertrail.stages.data import DataConfig
+from nertrail.stages.hyperparameters import Hyperparameters, Metric
+from nertrail.stages.inputs import BackboneConfig, Inputs, Prepared, Progress, quiet
 from nertrail.stages.scored import Scored, write_files
 from nertrail.stages.seeds import SeedScores, compared, summarize
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
@@ -223,7 +216,8 @@ class _Training:
             strategy, allowed = config.data_strategy, config.allow_removed_types
             types = continued_types(source, inputs, old, strategy, allow_removed=allowed)
             inputs, backbone = joined(inputs, old, strategy, types), source.backbone()
-        return cls(config, hyperparameters, inputs, inputs.prepare(backbone), source, old, folder, inputs.seed)
+        prepared = inputs.prepare(backbone, hyperparameters.max_length)
+        return cls(config, hyperparameters, inputs, prepared, source, old, folder, inputs.seed)
 
     @property
     def kind(self) -> Literal["final", "continued"]:
@@ -255,19 +249,12 @@ class _Training:
 
     def fit(self, run: Run, progress: Progress, *, records: bool) -> Fitted:
         """Train, or train on; each epoch is shown in `run`, which the checkpoint names if it is recorded."""
-        from nertrail.ner.trainer import fit
-
-        data, folder = self.prepared, self.folder / "fit"
-        return fit(
-            data.backbone,
-            data.labels,
-            data.train,
-            data.validation,
-            data.tokenizer,
+        name, folder = self.prepared.backbone.name, self.folder / "fit"
+        return self.prepared.fit(
             self.settings,
             folder,
             on_epoch=lambda epoch: run.log_metrics(epoch.shown(), step=epoch.number),
-            on_step=lambda done, total: progress(f"training {data.backbone.name}, seed {self.seed}", done, total),
+            on_step=lambda done, total: progress(f"training {name}, seed {self.seed}", done, total),
             start=self.source.checkpoint if self.source else None,
             resume=(folder / "resume").is_dir(),
             keep_resume=True,
@@ -310,7 +297,7 @@ class _Training:
             return {}
         splits = {"new_test": self.inputs.dataset.test, "old_test": self.old.dataset.test if self.old else ()}
         known = {name: documents for name, documents in splits.items() if documents}
-        return compare(self.source, trained, known, self.inputs)
+        return compare(self.source, trained, known)
 
     def _continued(self) -> dict[str, Any]:
         """The params that only a continued training has."""
@@ -334,8 +321,8 @@ class _Training:
             "training_type": self.kind,
             **self._continued(),
             "random_seed": self.seed,
-            "max_length": inputs.windows.max_length,
-            "stride": inputs.windows.stride,
+            "max_length": self.prepared.windows.max_length,
+            "stride": self.prepared.windows.stride,
             "decoding": inputs.decoding,
         }
 
