@@ -161,6 +161,7 @@ class _Pipeline:
         tracker = trackers.of(MLflowPipelineTracker)
         with tracker.start_pipeline_run(self.name, self._write_config(), uid=entry.uid) as run:
             trackers.below(run)
+            self.steps.retire(entry.uid)
             self._stages()
             self._show(run)
             if self.result.failures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -120,6 +120,14 @@ class Steps:
         self.sweeps = {b.name: found.sweep(self.experiment.sweep, b.name) for b in self.experiment.backbones}
         for name, config in self.sweeps.items():
             self.announce(f"budget {config.budget}: {config.max_trials} trials of {config.epochs} epochs for {name}")
+
+    def retire(self, pipeline: str) -> None:
+        """Tag the runs of steps that the experiment no longer plans as superseded by the run `pipeline`."""
+        for entry in self.ledger.entries():
+            unplanned = entry.step.startswith(("sweep-", "conversion-")) and entry.step not in planned(self.experiment)
+            if unplanned and entry.state != "retired":
+                self._supersede(entry.uids.values(), pipeline)
+                self.ledger.retire(entry)
 
     def sweep(self, backbone: BackboneConfig) -> SweepResult:
         config = self.sweeps.get(backbone.name, self.experiment.sweep)
@@ -350,14 +358,17 @@ class Steps:
         """
         if known is None or known == entry:
             return False
-        pipeline = self.trackers.of(MLflowPipelineTracker)
         for name, uid in known.uids.items():
-            new = entry.uids.get(name) or next(iter(entry.uids.values()))
-            pipeline.existing_run(uid).log(RunRecord(tags={"superseded_by": RunRef(new), "superseded_by_uid": new}))
+            self._supersede([uid], entry.uids.get(name) or next(iter(entry.uids.values())))
         extended = known.identity == entry.identity and known.state != "failed" and not force
         if folder is not None and not extended:
             shutil.rmtree(folder, ignore_errors=True)
         return known.state == "done" and folder is not None and not extended
+
+    def _supersede(self, old: Iterable[str], new: str) -> None:
+        pipeline = self.trackers.of(MLflowPipelineTracker)
+        for uid in old:
+            pipeline.existing_run(uid).log(RunRecord(tags={"superseded_by": RunRef(new), "superseded_by_uid": new}))
 
     def _note(self, step: str, status: str, seconds: float, result: Any) -> None:
         self.lines.append(StageLine(step, status, seconds, summary.main_number(result)))
