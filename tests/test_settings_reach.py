@@ -18,7 +18,7 @@ from nertrail.config import Model
 from nertrail.experiment import Experiment, load_experiment
 from nertrail.ner.quirks import QUIRKS
 from nertrail.stages.inputs import Inputs, read_inputs
-from nertrail.stages.sweep import open_study
+from nertrail.stages.search import open_study
 from nertrail.steps import Steps
 from nertrail.trackers import Trackers
 from nertrail.tracking import mlflow_tracker

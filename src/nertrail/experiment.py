@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
-from nertrail.config import Model, build, override, place_of, read_yaml
+from nertrail.config import Model, build, place_of
 from nertrail.errors import ConfigError
 from nertrail.numbers import Seed
 from nertrail.stages.benchmark import BenchmarkConfig
@@ -24,6 +24,7 @@ from nertrail.stages.sweep import SweepConfig
 from nertrail.stages.training import TrainingConfig
 from nertrail.tracking import destination
 from nertrail.tracking.settings import MlflowConfig
+from nertrail.yamlfile import override, read_yaml
 
 
 class Experiment(Model):

@@ -17,12 +17,13 @@ from nertrail.ner.ranks import rank
 from nertrail.numbers import name_problem
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.remarks import remarks, setback
+from nertrail.reuse import Announce
 from nertrail.rundir import check_run_dir, placed
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.folds import make_folds
 from nertrail.stages.inputs import Inputs, Progress, quiet
 from nertrail.stages.training import TrainingResult
-from nertrail.steps import Announce, Steps, contents, planned
+from nertrail.steps import Steps, contents, planned
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
@@ -161,7 +162,7 @@ class _Pipeline:
         tracker = trackers.of(MLflowPipelineTracker)
         with tracker.start_pipeline_run(self.name, self._write_config(), uid=entry.uid) as run:
             trackers.below(run)
-            self.steps.retire(entry.uid)
+            self.steps.retire(planned(self.steps.experiment), entry.uid)
             self._stages()
             self._show(run)
             if self.result.failures:

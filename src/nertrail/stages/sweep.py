@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from nertrail.config import Key, Misplaced, Model
+from nertrail.config import Misplaced, Model
 from nertrail.errors import StageError
 from nertrail.execution.clock import Clock
 from nertrail.execution.local import finished, run_trials
-from nertrail.execution.workers import Share, run_in_workers, run_share
+from nertrail.execution.workers import run_in_workers
 from nertrail.numbers import Count, Positive
 from nertrail.records import Artifact, RunRecord, run_reference
 from nertrail.stages.hyperparameters import Hyperparameters, Metric
 from nertrail.stages.inputs import BackboneConfig, Inputs, Progress, quiet
 from nertrail.stages.pictures import history, importances
-from nertrail.stages.search import Choice, Dimension, PrunerConfig, StorageConfig, is_random, sampler
+from nertrail.stages.search import Choice, Dimension, PrunerConfig, StorageConfig, is_random, open_study
 from nertrail.stages.trials import Trials, completed
+from nertrail.stages.work import Work
 from nertrail.tracking.mlflow_tracker import MLflowSweepTracker
 from nertrail.tracking.names import best_params, prefixed
-from nertrail.tracking.settings import Switches
+from nertrail.yamlfile import Key
 
 if TYPE_CHECKING:
     import optuna
@@ -231,68 +231,13 @@ def run_sweep(
         if config.workers > 1:
             environment = tracker.environment(run)
             recipe = tracker.experiment_name if environment else None
-            work = _Work(config, hyperparameters, inputs, backbone, folder, keep, study_name, recipe, tracker.switches)
+            work = Work(config, hyperparameters, inputs, backbone, folder, keep, study_name, recipe, tracker.switches)
             run_in_workers(study, work, config.workers, config.max_trials, seconds, clock, folder, environment)
         else:
             run_trials(study, trials.run, config.max_trials, seconds, clock)
         result = _result(study, backbone.name, trials, run.uid)
         run.log(result.record())
     return result
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a worker process is given: plain data, with the texts as they were read and tokenized once."""
-
-    config: SweepConfig
-    hyperparameters: Hyperparameters
-    inputs: Inputs
-    backbone: BackboneConfig
-    folder: Path
-    keep: int
-    study_name: str
-    experiment: str | None
-    switches: Switches
-
-    def __call__(self, share: Share) -> None:
-        """The worker's trials, in a journal of its own below the sweep run that the environment names."""
-        import torch
-
-        torch.set_num_threads(max(1, torch.get_num_threads() // self.config.workers))
-        study = open_study(self.config, self.folder, self.study_name, self.inputs.seed, share.worker)
-        tracker = self._tracker()
-        shared = (self.config, self.hyperparameters, self.inputs, self.backbone, self.folder)
-        clock = Clock(study, share.session, share.began)
-        try:
-            run_share(study, Trials(*shared, self.keep, tracker, quiet, clock).run, share)
-        finally:
-            tracker.close()
-
-    def _tracker(self) -> MLflowSweepTracker:
-        if self.experiment is None:
-            return MLflowSweepTracker.off()
-        return MLflowSweepTracker(self.experiment, switches=self.switches)
-
-
-def open_study(
-    config: SweepConfig, folder: Path, study_name: str, seed: int, worker: int | None = None
-) -> optuna.Study:
-    """The study of this name, with the known-good trials enqueued when it is new; as `worker` sees it, if any."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=config.storage.build(folder, study_name),
-        study_name=study_name,
-        direction=config.objective.goal,
-        load_if_exists=True,
-        sampler=sampler(config.sampler, seed, config.workers),
-        pruner=config.pruner.build(config.max_trials),
-    )
-    if not study.trials and worker is None:
-        for values in config.enqueue:
-            study.enqueue_trial(dict(values))
-    return study
 
 
 def _result(study: optuna.Study, backbone: str, made: Trials, uid: str) -> SweepResult:
