@@ -64,6 +64,26 @@ def test_the_whole_pipeline_leaves_room_for_what_follows(experiment: Experiment)
     assert planned(experiment, 30.0, COSTS, whole=True).training_epochs == 1
 
 
+def test_measuring_is_part_of_the_budget(experiment: Experiment) -> None:
+    free, spent = (planned(experiment, 600.0, COSTS, whole=False, measuring=seconds) for seconds in (0.0, 300.0))
+    assert (free.sweeps["whole"].max_trials, spent.sweeps["whole"].max_trials) == (7, 3)
+    assert spent.expected == 300.0 + 3 * 42.0 + 7 * 21.0
+
+
+def test_the_plan_is_said_and_so_is_that_it_is_too_little(experiment: Experiment) -> None:
+    assert planned(experiment, 600.0, COSTS, whole=False, measuring=12.0).said() == [
+        "600 s: 12 s to measure the speed",
+        "whole, 10.0 s per epoch: trials: 7, epochs of each: 4",
+        "cut, 5.0 s per epoch: trials: 14, epochs of each: 4",
+    ]
+    assert planned(experiment, 30.0, COSTS, whole=True).said() == [
+        "30 s: 0 s to measure the speed, 92 s for what follows the sweeps; epochs of the final training: 1",
+        "whole, 10.0 s per epoch: trials: 1, epochs of each: 1",
+        "cut, 5.0 s per epoch: trials: 1, epochs of each: 1",
+        "too little: the least that can be done takes about 110 s",
+    ]
+
+
 def test_workers_and_folds_count(experiment: Experiment) -> None:
     def trials(**changes: int) -> int:
         sweep = experiment.sweep.model_copy(update=changes)
@@ -75,8 +95,11 @@ def test_workers_and_folds_count(experiment: Experiment) -> None:
 
 def test_a_plan_is_measured_once(experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = read_inputs(experiment.data, experiment.windows, experiment.decoding, experiment.seed)
-    plan = within_budget(experiment, inputs, tmp_path, whole=False)
+    told: list[str] = []
+    plan = within_budget(experiment, inputs, tmp_path, whole=False, announce=told.append)
     assert plan is not None
+    assert told == [f"budget: measuring the speed of {name}" for name in ("whole", "cut")]
+    assert plan.measuring > 0
     assert plan.epoch_seconds["cut"] > 0 and plan.sweeps["cut"].max_trials > 3
     monkeypatch.setattr(budget, "_cost", lambda *_: pytest.fail("measured again"))
     assert within_budget(experiment, inputs, tmp_path, whole=False) == plan

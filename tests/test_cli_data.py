@@ -49,6 +49,7 @@ def test_what_is_refused_is_counted_whole_and_ends_with_2(corpus: Path) -> None:
     assert done.exit_code == 2
     assert "span_outside_text train 2 error refused train.jsonl:1, train.jsonl:2" in " ".join(done.stdout.split())
     assert "refused because of span_outside_text" in done.stderr
+    assert "→ mend the data, or choose" in done.stderr
     assert check(str(corpus), "--set", "policies.span_outside_text=repair").exit_code == 0
 
 
@@ -58,6 +59,13 @@ def test_a_single_file_and_the_splits_made_of_it(corpus: Path) -> None:
     assert "no validation split: name it with data.validation, or set data.split" in done.stdout
     made = check(str(corpus / "train.jsonl"), "--set", "data.split={validation: 0.3, test: 0.3}")
     assert "made of train" in row(made.stdout, "test")
+
+
+def test_what_else_lies_in_the_folder_is_named_where_a_split_is_missing(corpus: Path) -> None:
+    (corpus / "test.jsonl").rename(corpus / "gold.jsonl")
+    (corpus / "README.md").write_text("of no interest")
+    done = check(str(corpus))
+    assert "no test split: name it with data.test, or set data.split (not read: gold.jsonl)" in done.stdout
 
 
 def test_an_experiment_file(corpus: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 
-from nertrail.config import Model, build, keys_of, line_of, override, parse_yaml, read_yaml
+from nertrail.config import Model, build, keys_of
 from nertrail.errors import ConfigError
+from nertrail.yamlfile import line_of, override, parse_yaml, read_yaml
 
 
 class Choice(Model):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nertrail.config import build, read_yaml
+from nertrail.config import build
 from nertrail.errors import ConfigError
 from nertrail.experiment import find_config, load_experiment
 from nertrail.tracking.settings import MlflowConfig
+from nertrail.yamlfile import read_yaml
 
 CONFIG = Path(__file__).parents[1] / "config"
 MINIMAL = "data: {synthetic: {}}\nbackbones: [{name: b, source: s}]\nmlflow: mlflow.yaml\n"

@@ -86,13 +86,24 @@ def test_a_step_whose_files_are_gone_is_not_done(tmp_path: Path) -> None:
     assert not ledger.is_done("training", "f")
 
 
-def test_a_step_whose_folder_is_empty_is_not_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", ["model.json", "deep/weights.json"])
+def test_a_step_of_whose_folder_a_file_is_gone_is_not_done(tmp_path: Path, gone: str) -> None:
     ledger = Ledger(tmp_path)
-    kept = write_json(tmp_path / "checkpoint" / "model.json", {})
-    ledger.finish(ledger.begin("training", "f"), {"path": str(kept.parent)}, 1.0)
+    kept = [write_json(tmp_path / "checkpoint" / name, {}) for name in ("model.json", "deep/weights.json")]
+    ledger.finish(ledger.begin("training", "f"), {"path": str(kept[0].parent)}, 1.0)
     assert ledger.is_whole("training")
-    kept.unlink()
+    (tmp_path / "checkpoint" / gone).unlink()
     assert not ledger.is_whole("training")
+
+
+def test_a_retired_step_begins_anew(ledger: Ledger) -> None:
+    first = ledger.begin("sweep-x", "f")
+    ledger.finish(first, {}, 1.0)
+    ledger.retire(first)
+    assert not ledger.is_done("sweep-x", "f")
+    again = ledger.begin("sweep-x", "f")
+    assert again.uid != first.uid
+    assert again.superseded == first.uids
 
 
 @pytest.mark.parametrize("spelling", [".", "", "../run"])

@@ -74,7 +74,13 @@ def test_only_what_depends_on_a_change_is_done_again(
 
 
 @pytest.mark.parametrize(
-    ("gone", "again"), [("report.html", []), ("artifacts/conversion", ALL[4:]), ("checkpoints/training", ALL[3:])]
+    ("gone", "again"),
+    [
+        ("report.html", []),
+        ("artifacts/conversion", ALL[4:]),
+        ("checkpoints/training", ALL[3:]),
+        ("checkpoints/training/fit/best/tokenizer.json", ALL[3:]),
+    ],
 )
 def test_what_is_gone_of_a_finished_run_is_made_again(pipeline: Pipeline, gone: str, again: list[str]) -> None:
     result, _ = pipeline()
@@ -246,6 +252,25 @@ def test_the_tree_and_what_a_redone_stage_leaves(
     (pipeline,) = (run for run in runs if run.tags["mlflow.runType"] == "pipeline")
     assert _parents(runs) == {"trial": {"sweep"}, **{kind: {"pipeline"} for kind in set(kinds) - {"trial", "pipeline"}}}
     assert set(pipeline.artifacts) == {"report.html", "config.yaml", "lineage.json", "tracking.json"}
+
+
+def test_steps_that_are_no_longer_planned_are_superseded(
+    tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the pipeline's run; planned again, they are done again."""
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "off")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    backbones = [{**ONE, "source": str(tiny_backbone)}]
+    path = tiny_experiment.write(tmp_path, tiny_backbone, {"delivery_budget_s": 0}, backbones=backbones)
+    told = []
+    for targets in ("onnx_fp32, onnx_int8", "onnx_fp32", "onnx_fp32, onnx_int8"):
+        experiment = load_experiment(path, [*QUICK, f"conversion.targets=[{targets}]"])
+        run_pipeline(experiment, "tiny", tmp_path / "run")
+        runs = list(recorded.delivered(tmp_path / "run").runs.values())
+        made = [run for run in runs if run.tags.get("conversion_type") == "onnx_int8"]
+        told.append([run.tags.get("superseded_by_uid") for run in made])
+    (pipeline,) = (run for run in runs if run.tags["mlflow.runType"] == "pipeline")
+    assert told == [[None], [pipeline.start.uid], [made[1].start.uid, None]]
 
 
 def _parents(runs: list[MemoryRun]) -> dict[str, set[str]]:

@@ -18,7 +18,7 @@ from nertrail.config import Model
 from nertrail.experiment import Experiment, load_experiment
 from nertrail.ner.quirks import QUIRKS
 from nertrail.stages.inputs import Inputs, read_inputs
-from nertrail.stages.sweep import open_study
+from nertrail.stages.search import open_study
 from nertrail.steps import Steps
 from nertrail.trackers import Trackers
 from nertrail.tracking import mlflow_tracker
@@ -110,7 +110,7 @@ class Lab:
         return open_study(self.experiment.sweep, self.folder / "study", "s", self.experiment.seed)
 
     def reading(self) -> Any:
-        return self.reached("nertrail.stages.inputs.read_dataset", lambda: self.inputs).given[0]
+        return self.reached("nertrail.stages.data.read_dataset", lambda: self.inputs).given[0]
 
     def resumes(self) -> Reached:
         return self.reached("nertrail.ner.resumes.make_dataset", lambda: self.inputs)
@@ -212,6 +212,7 @@ ROWS: dict[str, tuple[Any, Read]] = {
     "mlflow.linger_s": (3.0, lambda lab: lab.tracker().named["linger_s"]),
     "mlflow.delivery_budget_s": (4.0, lambda lab: _budget(lab)),
 }
+ROWS["hyperparameters.max_length"] = (40, lambda lab: lab.fit()[2].settings.max_length)
 ROWS |= {f"hyperparameters.{n}": (v, lambda lab, n=n: getattr(lab.fit()[5], n)) for n, v in HYPERPARAMETERS.items()}
 ROWS |= {
     f"data.synthetic.{name}": (value, lambda lab, at=at: lab.resumes().given[at])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ FEWEST_TRIALS = 3  # below that a search is none; epochs are given up first
 MOST_TRIALS = 200
 FINAL_SHARE = 0.5  # most of the budget that the final training may take before its epochs are cut
 CONVERSION_SECONDS = 30.0  # of one target: export, check and scoring, of a small encoder on one core
-SAMPLE_BATCHES = 12
-SAMPLE_TEXTS = 64
+SAMPLE_BATCHES = 8
+SAMPLE_TEXTS = 32
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -34,13 +35,33 @@ class BackbonePlan(Model):
 
 
 class BudgetPlan(Model):
-    """What a budget is spent on. `epoch_seconds` is the measured time of one epoch, by backbone."""
+    """What a budget is spent on.
+
+    `epoch_seconds` is the measured time of one epoch, by backbone; `measuring` is what that took, `reserve` what is
+    kept for the stages after the sweeps, and `expected` what everything takes, in seconds.
+    """
 
     mark: str
     seconds: float
     epoch_seconds: Mapping[str, float]
     sweeps: Mapping[str, BackbonePlan]
     training_epochs: int
+    measuring: float = 0.0
+    reserve: float = 0.0
+    expected: float = 0.0
+
+    def said(self) -> list[str]:
+        """The plan in sentences."""
+        kept = (
+            f", {self.reserve:.0f} s for what follows the sweeps; epochs of the final training: {self.training_epochs}"
+        )
+        lines = [f"{self.seconds:.0f} s: {self.measuring:.0f} s to measure the speed{kept if self.reserve else ''}"]
+        for name, sweep in self.sweeps.items():
+            epoch = f"{self.epoch_seconds[name]:.1f} s per epoch"
+            lines.append(f"{name}, {epoch}: trials: {sweep.max_trials}, epochs of each: {sweep.epochs}")
+        if self.expected > self.seconds:
+            lines.append(f"too little: the least that can be done takes about {self.expected:.0f} s")
+        return lines
 
     def sweep(self, config: SweepConfig, backbone: str) -> SweepConfig:
         """The settings of a backbone's sweep under this plan."""
@@ -57,11 +78,14 @@ class Cost(Model):
         return self.start + epochs * self.epoch
 
 
-def within_budget(experiment: Experiment, inputs: Inputs, run_dir: Path, *, whole: bool) -> BudgetPlan | None:
+def within_budget(
+    experiment: Experiment, inputs: Inputs, run_dir: Path, *, whole: bool, announce: Callable[[str], None] | None = None
+) -> BudgetPlan | None:
     """The plan for `sweep.budget`, None without one; once made it holds for the run dir, whatever is measured later.
 
     Args:
         whole: the budget is for all stages, not for the sweeps alone.
+        announce: told that the speed is measured, which takes a while.
     """
     if experiment.sweep.budget is None:
         return None
@@ -71,8 +95,13 @@ def within_budget(experiment: Experiment, inputs: Inputs, run_dir: Path, *, whol
     path = run_dir / "plan.json"
     if path.is_file() and (known := BudgetPlan.model_validate(read_json(path))).mark == mark:
         return known
-    costs = {backbone.name: _cost(experiment, inputs, backbone) for backbone in experiment.backbones}
-    plan = planned(experiment, seconds_of(experiment.sweep.budget), costs, mark, whole=whole)
+    began, costs = time.monotonic(), {}
+    for backbone in experiment.backbones:
+        if announce is not None:
+            announce(f"budget: measuring the speed of {backbone.name}")
+        costs[backbone.name] = _cost(experiment, inputs, backbone)
+    measuring, seconds = time.monotonic() - began, seconds_of(experiment.sweep.budget)
+    plan = planned(experiment, seconds, costs, mark, whole=whole, measuring=measuring)
     write_json(path, plan.model_dump(mode="json"))
     return plan
 
@@ -83,19 +112,31 @@ def seconds_of(budget: str) -> float:
 
 
 def planned(
-    experiment: Experiment, seconds: float, costs: Mapping[str, Cost], mark: str = "", *, whole: bool
+    experiment: Experiment,
+    seconds: float,
+    costs: Mapping[str, Cost],
+    mark: str = "",
+    *,
+    whole: bool,
+    measuring: float = 0.0,
 ) -> BudgetPlan:
     """Trials and epochs that fit into `seconds`. A budget too small for anything still gets one trial of one epoch."""
     slowest = max(costs.values(), key=lambda cost: cost.epoch)
-    epochs = _final_epochs(experiment, seconds, slowest) if whole else experiment.training.epochs
-    rest = seconds - (_reserve(experiment, slowest, epochs) if whole else 0.0)
-    share = max(0.0, rest) / len(costs)
+    left = max(0.0, seconds - measuring)
+    epochs = _final_epochs(experiment, left, slowest) if whole else experiment.training.epochs
+    reserve = _reserve(experiment, slowest, epochs) if whole else 0.0
+    share = max(0.0, left - reserve) / len(costs)
+    sweeps = {name: _sweep(experiment.sweep, share, cost) for name, cost in costs.items()}
+    trials = sum(sweeps[name].max_trials * cost.trial(sweeps[name].epochs) for name, cost in costs.items())
     return BudgetPlan(
         mark=mark,
         seconds=seconds,
         epoch_seconds={name: round(cost.epoch, 3) for name, cost in costs.items()},
-        sweeps={name: _sweep(experiment.sweep, share, cost) for name, cost in costs.items()},
+        sweeps=sweeps,
         training_epochs=epochs,
+        measuring=round(measuring, 3),
+        reserve=round(reserve, 3),
+        expected=round(measuring + reserve + trials * (experiment.sweep.k_folds or 1) / experiment.sweep.workers, 3),
     )
 
 

@@ -11,17 +11,20 @@ from typing import Any, Literal
 import pydantic
 import yaml
 
-from nertrail.config import Model, build, override, place_of, read_yaml
+from nertrail.config import Model, build, place_of
 from nertrail.errors import ConfigError
 from nertrail.numbers import Seed
 from nertrail.stages.benchmark import BenchmarkConfig
 from nertrail.stages.conversion import ConversionConfig
-from nertrail.stages.inputs import BackboneConfig, DataConfig, Hyperparameters, Inputs, WindowConfig, read_inputs
+from nertrail.stages.data import DataConfig
+from nertrail.stages.hyperparameters import Hyperparameters
+from nertrail.stages.inputs import BackboneConfig, Inputs, WindowConfig, read_inputs
 from nertrail.stages.selection import SelectionConfig
 from nertrail.stages.sweep import SweepConfig
 from nertrail.stages.training import TrainingConfig
 from nertrail.tracking import destination
 from nertrail.tracking.settings import MlflowConfig
+from nertrail.yamlfile import override, read_yaml
 
 
 class Experiment(Model):

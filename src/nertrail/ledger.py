@@ -22,14 +22,15 @@ from nertrail.errors import InputError
 from nertrail.records import read_json, write_json
 from nertrail.rundir import Claim, placed
 
-State = Literal["open", "done", "failed"]
+State = Literal["open", "done", "failed", "retired"]
 _HERE = "<run dir>/"
 
 
 class Entry(Model):
     """One step: `uids` names its MLflow runs, `superseded` those of an earlier version of it.
 
-    `began` is in seconds since the epoch. `identity` is the fingerprint of what its working
+    `files` are those that its result names or that lie in folders it names. `began` is in seconds since the epoch. A
+    step is retired when the experiment no longer plans it. `identity` is the fingerprint of what its working
     files hold for; while it stays, they are worked on further.
     """
 
@@ -42,6 +43,7 @@ class Entry(Model):
     began: float = 0.0
     seconds: float = 0.0
     result: Any = None
+    files: tuple[str, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -92,11 +94,9 @@ class Ledger:
         return known is not None and known.fingerprint == fingerprint and self.is_whole(step)
 
     def is_whole(self, step: str) -> bool:
-        """Whether the step is done and every file it names in the run dir is there, and no folder of them empty."""
-        known, inside = self.entry(step), f"{self._run_dir}/"
-        if known is None or known.state != "done":
-            return False
-        return all(_is_there(Path(text)) for text in _strings(known.result) if text.startswith(inside))
+        """Whether the step is done and every file in the run dir that its result stands on is there."""
+        known = self.entry(step)
+        return known is not None and known.state == "done" and all(Path(file).is_file() for file in known.files)
 
     def begin(self, step: str, fingerprint: str, identity: str = "", runs: Sequence[str] = ("",)) -> Entry:
         """Open the step: in the same runs if it was interrupted, in new ones if it changed, failed or is forced."""
@@ -124,7 +124,14 @@ class Ledger:
 
     def finish(self, entry: Entry, result: Any, seconds: float) -> None:
         """Keep the step's result."""
-        self._write(entry.model_copy(update={"state": "done", "result": result, "seconds": seconds}))
+        inside = f"{self._run_dir}/"
+        named = {Path(text) for text in _strings(result) if text.startswith(inside)}
+        files = tuple(sorted({str(file) for path in named for file in _files_of(path)}))
+        self._write(entry.model_copy(update={"state": "done", "result": result, "seconds": seconds, "files": files}))
+
+    def retire(self, entry: Entry) -> None:
+        """Note that the step is no longer planned; planned again, it is done again."""
+        self._write(entry.model_copy(update={"state": "retired"}))
 
     def fail(self, entry: Entry, seconds: float, result: Any = None) -> None:
         """Note that the step ran and failed; it will run again, in new runs."""
@@ -167,8 +174,9 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"is no record of a step: {found}", place=str(path), remedy=remedy)
 
 
-def _is_there(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.exists()
+def _files_of(path: Path) -> Iterator[Path]:
+    """The files of a folder, or the path itself, whether or not it is there."""
+    return (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else iter((path,))
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:

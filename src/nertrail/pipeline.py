@@ -17,12 +17,13 @@ from nertrail.ner.ranks import rank
 from nertrail.numbers import name_problem
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.remarks import remarks, setback
+from nertrail.reuse import Announce
 from nertrail.rundir import check_run_dir, placed
 from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.folds import make_folds
 from nertrail.stages.inputs import Inputs, Progress, quiet
 from nertrail.stages.training import TrainingResult
-from nertrail.steps import Announce, Steps, contents, planned
+from nertrail.steps import Steps, contents, planned
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
@@ -123,9 +124,11 @@ def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
 
     check_types(inputs.dataset.types, inputs.source)
     experiment.sweep.storage.check()
+    drawn = experiment.sweep.window_lengths()
+    longest = max(inputs.windows_of(length).max_length for length in (*drawn, *inputs.compared, None))
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
-        check_backbone(backbone.backbone(), inputs.windows.max_length)
+        check_backbone(backbone.backbone(), longest)
         check_weights(backbone.backbone())
     if experiment.sweep.k_folds:
         make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)
@@ -159,6 +162,7 @@ class _Pipeline:
         tracker = trackers.of(MLflowPipelineTracker)
         with tracker.start_pipeline_run(self.name, self._write_config(), uid=entry.uid) as run:
             trackers.below(run)
+            self.steps.retire(planned(self.steps.experiment), entry.uid)
             self._stages()
             self._show(run)
             if self.result.failures:

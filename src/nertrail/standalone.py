@@ -12,10 +12,11 @@ from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment, find_config, load_experiment
 from nertrail.ner.checkpoint import load_checkpoint
 from nertrail.pipeline import check, check_inputs
+from nertrail.reuse import Announce, log
 from nertrail.rundir import check_writable, placed
 from nertrail.stages.conversion import ConversionConfig, ConversionResult, Target, Texts, convert_model
 from nertrail.stages.inputs import Progress, quiet
-from nertrail.steps import Announce, Steps, log
+from nertrail.steps import Steps
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.redaction import without_password

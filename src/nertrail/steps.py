@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import pydantic
-
-from nertrail import summary
 from nertrail.budget import within_budget
 from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment
-from nertrail.ledger import Entry, Ledger, fingerprint, forced, parsed
+from nertrail.ledger import fingerprint, forced, parsed
 from nertrail.ner.digests import folder_digest
 from nertrail.ner.ranks import world
-from nertrail.records import RunRecord, RunRef
-from nertrail.rundir import placed
+from nertrail.reuse import Announce, Reuse, log
 from nertrail.stages.benchmark import (
     BenchmarkResult,
     Candidate,
@@ -29,24 +22,19 @@ from nertrail.stages.benchmark import (
 )
 from nertrail.stages.continuation import Source, locate
 from nertrail.stages.conversion import ConversionResult, Target, Texts, convert_model
-from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Progress, quiet
+from nertrail.stages.hyperparameters import Hyperparameters
+from nertrail.stages.inputs import BackboneConfig, Inputs, Progress, quiet
 from nertrail.stages.selection import SelectionResult, run_selection, selection_candidates
 from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.training import TrainingConfig, TrainingResult, check_source, follow_training, train_model
-from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import (
     MLflowBenchmarkTracker,
     MLflowConversionTracker,
-    MLflowPipelineTracker,
     MLflowSelectionTracker,
     MLflowSweepTracker,
     MLflowTrainingTracker,
 )
-
-log = logging.getLogger(__name__)
-R = TypeVar("R")
-Announce = Callable[[str], None]
 
 
 def planned(experiment: Experiment) -> list[str]:
@@ -58,7 +46,7 @@ def planned(experiment: Experiment) -> list[str]:
 
 def look(inputs: Inputs) -> list[Any]:
     """What decides how the data is seen."""
-    windows = [inputs.windows.max_length, inputs.windows.stride, inputs.windows.words]
+    windows = [inputs.windows.max_length, inputs.windows.stride, inputs.windows.words, inputs.compared]
     return [inputs.version, inputs.dataset.types, windows, inputs.decoding, inputs.seed]
 
 
@@ -83,7 +71,7 @@ class _TrainingWork(NamedTuple):
         return self.given[4]
 
 
-class Steps:
+class Steps(Reuse):
     """The stages of one experiment in one run dir. A step that is done and unchanged is not done again.
 
     Args:
@@ -102,23 +90,20 @@ class Steps:
         progress: Progress = quiet,
         announce: Announce = log.info,
     ) -> None:
-        self.experiment, self.run_dir, self.inputs, self.trackers = experiment, placed(run_dir), inputs, trackers
-        self.force, self.progress, self.announce = force, progress, announce
-        self.ledger = Ledger(run_dir, trackers.experiment)
-        self.lines: list[StageLine] = []
-        self.seconds: dict[str, float] = {}
+        super().__init__(run_dir, inputs, trackers, force, announce)
+        self.experiment, self.progress = experiment, progress
         self.sweeps: dict[str, SweepConfig] = {}
 
     def plan(self, *, whole: bool) -> None:
         """Fit trials and epochs into the budget, if there is one: of all stages (`whole`), or of the sweeps alone."""
-        found = within_budget(self.experiment, self.inputs, self.run_dir, whole=whole)
+        found = within_budget(self.experiment, self.inputs, self.run_dir, whole=whole, announce=self.announce)
         if found is None:
             return
         training = self.experiment.training.model_copy(update={"epochs": found.training_epochs})
         self.experiment = self.experiment.model_copy(update={"training": training})
         self.sweeps = {b.name: found.sweep(self.experiment.sweep, b.name) for b in self.experiment.backbones}
-        for name, config in self.sweeps.items():
-            self.announce(f"budget {config.budget}: {config.max_trials} trials of {config.epochs} epochs for {name}")
+        for line in found.said():
+            self.announce(f"budget: {line}")
 
     def sweep(self, backbone: BackboneConfig) -> SweepResult:
         config = self.sweeps.get(backbone.name, self.experiment.sweep)
@@ -168,9 +153,12 @@ class Steps:
 
     def benchmark_models(self, candidates: list[Candidate]) -> list[BenchmarkResult]:
         """Models from anywhere; another model in the same folder is measured anew."""
-        return self.benchmark("benchmark-models", candidates, [candidate.digest() for candidate in candidates])
+        digests, longest = [candidate.digest() for candidate in candidates], self.inputs.windows.max_length
+        return self.benchmark("benchmark-models", candidates, digests, longest)
 
-    def benchmark(self, step: str, candidates: list[Candidate], sources: list[str]) -> list[BenchmarkResult]:
+    def benchmark(
+        self, step: str, candidates: list[Candidate], sources: list[str], max_length: int | None = None
+    ) -> list[BenchmarkResult]:
         names = [candidate.name for candidate in candidates]
         config = self.experiment.benchmark.model_dump(mode="json")
         return self._step(
@@ -182,7 +170,7 @@ class Steps:
                 candidates,
                 [document.text for document in self.inputs.dataset.validation],
                 self.run_dir / "artifacts" / step,
-                max_length=self.inputs.windows.max_length,
+                max_length=max_length,
                 seed=self.experiment.seed,
                 tracker=self.trackers.of(MLflowBenchmarkTracker),
                 uids=entry.uids,
@@ -301,61 +289,3 @@ class Steps:
 
     def _look(self) -> list[Any]:
         return look(self.inputs)
-
-    def _step(
-        self,
-        step: str,
-        kind: Any,
-        mark: str,
-        work: Callable[[Entry], R],
-        *,
-        identity: str = "",
-        folder: Path | None = None,
-        runs: Sequence[str] = ("",),
-        note: str = "",
-    ) -> R:
-        """The step's result: taken from the ledger where nothing changed, else made by `work`."""
-        known = self.ledger.entry(step)
-        if known and self.ledger.is_done(step, mark) and not forced(step, self.force):
-            result: R = parsed(known, kind)
-            self.announce(f"{step}: unchanged, reused")
-            self._note(step, "reused", known.seconds, result)
-            return result
-        entry = self.ledger.begin(step, mark, identity, runs)
-        self.inputs.keep_splits(self.run_dir)
-        replaced = self._make_room(known, entry, folder, forced(step, self.force))
-        note = f"{note}, in place of the one before" if replaced else note
-        self.announce(f"{step}: {'continues' if known == entry else 'starts'}{note}")
-        began = time.monotonic()
-        try:
-            result = work(entry)
-        except Exception:
-            self.ledger.fail(entry, time.monotonic() - began)
-            raise
-        seconds = time.monotonic() - began
-        self.ledger.finish(entry, pydantic.TypeAdapter(kind).dump_python(result, mode="json"), seconds)
-        self.announce(f"{step}: done in {seconds:.1f} s, {summary.main_number(result)}")
-        self._note(step, "done", seconds, result)
-        self.trackers.flush()
-        return result
-
-    def _make_room(self, known: Entry | None, entry: Entry, folder: Path | None, force: bool) -> bool:
-        """A step that does not go on leaves nothing of its former self, but for a study that is extended.
-
-        Returns whether finished work was given up.
-        """
-        if known is None or known == entry:
-            return False
-        pipeline = self.trackers.of(MLflowPipelineTracker)
-        for name, uid in known.uids.items():
-            new = entry.uids.get(name) or next(iter(entry.uids.values()))
-            pipeline.existing_run(uid).log(RunRecord(tags={"superseded_by": RunRef(new), "superseded_by_uid": new}))
-        extended = known.identity == entry.identity and known.state != "failed" and not force
-        if folder is not None and not extended:
-            shutil.rmtree(folder, ignore_errors=True)
-        return known.state == "done" and folder is not None and not extended
-
-    def _note(self, step: str, status: str, seconds: float, result: Any) -> None:
-        self.lines.append(StageLine(step, status, seconds, summary.main_number(result)))
-        stage = step.split("-", 1)[0]
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from nertrail.config import Model
 from nertrail.experiment import Experiment
-from nertrail.stages.inputs import DataConfig
+from nertrail.stages.data import DataConfig
 from nertrail.stages.search import Dimension
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"

@@ -9,7 +9,7 @@ import pytest
 
 from nertrail.ner.inspection import inspect
 from nertrail.ner.quirks import QUIRKS
-from nertrail.stages.inputs import DataConfig
+from nertrail.stages.data import DataConfig
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")

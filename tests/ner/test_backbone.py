@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import pytest
 from transformers import BertConfig
 
@@ -53,11 +59,51 @@ class TestTokenizer:
         assert caught.value.place == f"backbone {backbone.source}"
 
 
+@contextmanager
+def hub(patch: pytest.MonkeyPatch, answer: bytes) -> Iterator[list[bytes]]:
+    """A model hub of one's own, that gives every request the same answer; yields the requests."""
+    asked: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.request.recv(4096).split(b" HTTP")[0])
+            self.request.sendall(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        template = f"http://127.0.0.1:{server.server_address[1]}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        patch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        module._check_hub.cache_clear()
+        yield asked
+        server.shutdown()
+
+
 class TestHub:
-    """What is asked of the hub, where a source is no folder; the hub itself is not there."""
+    """What is asked of the hub, where a source is no folder."""
+
+    @pytest.mark.parametrize("load", [load_config, load_tokenizer, load_model], ids=lambda f: f.__name__)
+    def test_a_hub_that_is_not_there_is_asked_once(self, load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = (LABELS,) if load is load_model else ()
+        with hub(monkeypatch, b"") as asked, pytest.raises(ModelError, match="does not answer") as caught:
+            load(Backbone("x", "someone/model", revision="0123abc"), *given)
+        assert asked == [b"HEAD /someone/model/resolve/0123abc/config.json"]
+        assert caught.value.place == "backbone someone/model"
+        assert "name a folder" in str(caught.value.remedy)
+
+    def test_a_hub_that_answers_is_left_to_transformers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with hub(monkeypatch, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as asked:
+            assert module.reachable(Backbone("x", "someone/model")) == "someone/model"
+        assert len(asked) == 1
+
+    def test_what_is_in_the_cache_needs_no_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: "/cache/config.json")
+        with hub(monkeypatch, b"") as asked:
+            assert module.reachable(Backbone("x", "someone/model")) == "someone/model"
+        assert asked == []
 
     @pytest.mark.parametrize("loader", ["AutoConfig", "AutoTokenizer"])
     def test_a_revision_is_pinned(self, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_check_hub", lambda *_: None)
         asked = []
 
         def from_pretrained(source: str, revision: str | None = None) -> None:

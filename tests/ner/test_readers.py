@@ -40,6 +40,16 @@ def test_content_decides_where_the_suffix_does_not(read: Read, content, document
     assert len(read(content, "data.txt")[0]) == documents
 
 
+def test_a_label_map_that_maps_nothing_is_told(folder):
+    """A label of the map may be in any split; one that is in none is a slip."""
+    mapped = read_dataset(DataSettings(folder, label_map={"per": "PERSON", "org": None}))
+    assert mapped.types == ("PERSON", "loc")
+    with pytest.raises(DataError, match=r"data\.label_map: no label is 'pers'") as caught:
+        read_dataset(DataSettings(folder, label_map={"pers": "PERSON", "org": None}))
+    assert caught.value.remedy == "did you mean 'per'? labels there: loc, org, per; or take it out"
+    assert caught.value.place == str(folder)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Three splits in three formats, found by their names."""

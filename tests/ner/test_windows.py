@@ -20,7 +20,6 @@ from nertrail.ner.windows import (
     Encoded,
     WindowSettings,
     encode,
-    fitting_length,
     merge,
     pad_batch,
     predictions,
@@ -206,22 +205,7 @@ class TestWindows:
         encode([Document("a", "a b c d e f g h i j k", ())], tokenizer, LABELS, WindowSettings(11, 8))
 
 
-class TestFittingLength:
-    @pytest.mark.parametrize(
-        ("pieces", "length"),
-        [
-            ([], 32),
-            ([5] * 100, 32),
-            ([30] * 100, 32),  # and two special ones
-            ([31] * 100, 48),
-            ([10] * 99 + [400], 32),  # one of a hundred may be cut
-            ([10] * 90 + [100] * 10, 112),
-            ([900] * 10, 256),
-        ],
-    )
-    def test_holds_99_of_100_texts(self, tokenizer: Tokenizer, pieces: list[int], length: int) -> None:
-        assert fitting_length(["a " * count for count in pieces], tokenizer) == length
-
+class TestSilentWords:
     def test_words_that_no_piece_stands_for_are_counted(self, tokenizer: Tokenizer) -> None:
         assert encode([tokens("anna", "\u200b", "baker"), tokens("a")], tokenizer, LABELS).silent_words == 1
 

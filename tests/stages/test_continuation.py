@@ -179,10 +179,10 @@ class TestStrategy:
 
 def test_a_source_is_compared_with_what_was_made_of_it(source: Source, inputs: Inputs) -> None:
     texts = {"x": inputs.dataset.test}
-    same = compare(source, source.checkpoint, texts, inputs)
+    same = compare(source, source.checkpoint, texts)
     assert same["x_before_micro-f1-span"] == same["x_after_micro-f1-span"] > 0
     unknown = (*inputs.dataset.test, Document("u", "It rained.", (Span(3, 9, "RAIN"),)))
-    more = compare(source, source.checkpoint, {"x": unknown}, inputs)
+    more = compare(source, source.checkpoint, {"x": unknown})
     assert more["x_before_micro-f1-span"] < same["x_before_micro-f1-span"], "an unknown type is a missed one"
 
 

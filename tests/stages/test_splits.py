@@ -11,7 +11,8 @@ import pytest
 import tiny
 from nertrail.errors import DataError
 from nertrail.experiment import Experiment
-from nertrail.stages.inputs import DataConfig, Inputs, WindowConfig, read_inputs
+from nertrail.stages.data import DataConfig
+from nertrail.stages.inputs import Inputs, WindowConfig, read_inputs
 from nertrail.stages.splits import FILE
 
 

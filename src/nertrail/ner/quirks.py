@@ -211,6 +211,7 @@ class Findings:
     def __init__(self, policies: Mapping[str, str] | None = None, *, lenient: bool = False) -> None:
         self._policies, self._lenient = policies or {}, lenient
         self.places: dict[str, list[str]] = {}
+        self.labels: set[str] = set()  # as the data has them, before any map
         self.dropped_labels = 0
 
     def policy(self, name: str) -> str:

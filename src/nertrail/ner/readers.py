@@ -6,7 +6,8 @@ A format is one parser: a function that takes a `Source` and yields documents, l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from nertrail.errors import DataError
@@ -74,6 +75,7 @@ def parse_splits(
         DataError: a file can't be used.
     """
     read = {split: tuple(read_documents(file, settings, findings[split])) for split, file in files.items()}
+    _check_label_map(settings, {label for found in findings.values() for label in found.labels})
     if "train" in read and _wanted(settings, tuple(read)):
         read |= _made(read["train"], settings, tuple(read), dealt or stratified(settings))
     read = {split: survey(read[split], findings[split], split) for split in SPLITS if split in read}
@@ -133,6 +135,16 @@ def _made(pool: Documents, settings: DataSettings, given: Sequence[str], dealt: 
             found = f"{len(pool)} texts leave none for {split}"
             raise DataError(found, place=str(settings.path), remedy="give more texts, or other shares with data.split")
     return made
+
+
+def _check_label_map(settings: DataSettings, labels: Collection[str]) -> None:
+    """Raise DataError for a label to be renamed or dropped that nothing is labelled with: a slip of the pen, mostly."""
+    for name in settings.label_map:
+        if name not in labels:
+            near = get_close_matches(name, labels, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            remedy = f"{hint}labels there: {', '.join(sorted(labels))}; or take it out"
+            raise DataError(f"data.label_map: no label is {name!r}", place=str(settings.path), remedy=remedy)
 
 
 def _format_of(source: Source) -> str:

@@ -113,6 +113,7 @@ class Source:
         Raises:
             DataError: the label is unknown or can't name a type.
         """
+        self.findings.labels.add(label)
         type_ = self.settings.label_map.get(label, label)
         if type_ is None:
             self.findings.dropped_labels += 1

@@ -22,7 +22,6 @@ from nertrail.ner.pieces import Pieces, plain, specials, unknown_id, words_of
 UNITS = ("pretokenizer", "whitespace")
 IGNORED = -100  # the label that torch's cross-entropy leaves out
 NO_CUT = 1 << 20  # a margin wider than any window: the text ends there, nothing is cut
-SHORTEST, LONGEST, STEP = 32, 256, 16  # of windows whose length the texts decide
 NEVER = -1e9  # logit of what a word without pieces is not; finite, so that no arithmetic makes a NaN of it
 
 
@@ -163,20 +162,6 @@ def encode(
     unknown = unknown_id(tokenizer)
     share = sum(encoding.ids.count(unknown) for encoding in encodings) / max(total, 1)
     return Encoded(tuple(tagged), tuple(windows), share, total, labels, settings)
-
-
-def fitting_length(texts: Sequence[str], tokenizer: Tokenizer) -> int:
-    """Pieces per window that hold 99 of 100 texts whole, special ones included, from 32 to 256 in steps of 16.
-
-    Longer windows than the texts need were no better on short texts, and attention's cost grows with their square; of
-    texts that are longer still, every window holds enough context.
-    """
-    before, after = specials(tokenizer := plain(tokenizer))
-    lengths = [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-    if not lengths:
-        return SHORTEST
-    needed = int(np.percentile(lengths, 99, method="inverted_cdf")) + len(before) + len(after)
-    return min(max(-(-needed // STEP) * STEP, SHORTEST), LONGEST)
 
 
 def merge(encoded: Encoded, logits: Sequence[Floats]) -> list[Floats]:

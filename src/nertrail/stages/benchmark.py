@@ -130,7 +130,7 @@ def run_benchmarking(
     texts: Sequence[str],
     folder: Path,
     *,
-    max_length: int = 128,
+    max_length: int | None = None,
     seed: int = 42,
     tracker: MLflowBenchmarkTracker | None = None,
     uids: Mapping[str, str] | None = None,
@@ -143,7 +143,8 @@ def run_benchmarking(
     Args:
         texts: real texts, for example of the validation split; their order is shuffled with `seed`.
         folder: gets `<candidate>/benchmark.json` and `latency.png`.
-        max_length: pieces a window may have.
+        max_length: pieces a window may have; None for as many as the shortest window of the candidates, so that all
+            are timed alike.
         uids: the MLflow run of each candidate to go on with.
 
     Raises:
@@ -169,7 +170,7 @@ def run_benchmarking(
         reports = measure(
             {candidate.name: _loader(candidate, config.threads) for candidate in candidates},
             _shuffled(texts, seed),
-            config.settings(max_length, seed),
+            config.settings(max_length or _shortest_window(candidates), seed),
             lambda done, total: progress("benchmark", done, total),
         )
         results = [_result(c, _document(c, candidates, reports), folder / c.name, runs[c.name].uid) for c in candidates]
@@ -219,6 +220,12 @@ def candidates_in(folders: Sequence[Path]) -> list[Candidate]:
 
 def _loader(candidate: Candidate, threads: int | None) -> Callable[[], Recognizer]:
     return lambda: candidate.load(threads)
+
+
+def _shortest_window(candidates: Sequence[Candidate]) -> int:
+    from nertrail.ner.checkpoint import read_manifest
+
+    return min((read_manifest(candidate.folder).windows.max_length for candidate in candidates), default=128)
 
 
 def _check(candidates: Sequence[Candidate]) -> None:

@@ -93,33 +93,32 @@ def joined(new: Inputs, old: Inputs | None, strategy: Strategy, types: tuple[str
     return replace(new, dataset=dataset, version=data_version(dataset.splits), _cache={})
 
 
-def compare(
-    source: Source, trained: Checkpoint, splits: Mapping[str, tuple[Document, ...]], new: Inputs
-) -> dict[str, float]:
+def compare(source: Source, trained: Checkpoint, splits: Mapping[str, tuple[Document, ...]]) -> dict[str, float]:
     """F1 on each of `splits` of the source (`<split>_before_<metric>`) and of what was made of it (`<split>_after_`).
 
-    Both are scored on all types that either knows, so that a type that one does not know counts as missed.
+    Both are scored on all types that either knows, so that a type that one does not know counts as missed, in the
+    windows and by the decoding of what was made.
     """
     shown = {}
     for name, documents in splits.items():
         for when, checkpoint in (("before", source.checkpoint), ("after", trained)):
-            scores = _scores(checkpoint, documents, new, _all_types(source.checkpoint, trained, documents))
+            scores = _scores(checkpoint, documents, trained, _all_types(source.checkpoint, trained, documents))
             shown.update({f"{name}_{when}_{metric}": scores[metric] for metric in COMPARED})
     return shown
 
 
 def _scores(
-    checkpoint: Checkpoint, documents: tuple[Document, ...], inputs: Inputs, labels: LabelSet
+    checkpoint: Checkpoint, documents: tuple[Document, ...], seen_by: Checkpoint, labels: LabelSet
 ) -> dict[str, float]:
     from nertrail.ner.evaluation import evaluate
     from nertrail.ner.predictor import TorchRecognizer, run
     from nertrail.ner.relabel import relabelled
     from nertrail.ner.windows import encode
 
-    encoded = encode(documents, checkpoint.tokenizer(), labels, inputs.windows)
+    encoded = encode(documents, checkpoint.tokenizer(), labels, seen_by.windows)
     found = run(TorchRecognizer(checkpoint), encoded)
     logits = [relabelled(rows, checkpoint.labels, labels) for rows in found]
-    return evaluate(encoded, logits, inputs.decoding).metrics()
+    return evaluate(encoded, logits, seen_by.decoding).metrics()
 
 
 def _all_types(before: Checkpoint, after: Checkpoint, documents: tuple[Document, ...]) -> LabelSet:

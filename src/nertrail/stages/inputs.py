@@ -1,9 +1,9 @@
-"""What every stage reads: the data, the backbones, the windows and the hyperparameters they share."""
+"""What every stage reads: the data, as each backbone sees it in windows."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,30 +13,18 @@ import pydantic
 from nertrail.config import Model
 from nertrail.errors import ConfigError, DataError
 from nertrail.ner.digests import folder_digest
-from nertrail.ner.quirks import QUIRKS
-from nertrail.ner.readers import Dataset, DataSettings, Document, data_version, read_dataset, stratified
-from nertrail.ner.sources import SplitSettings
-from nertrail.numbers import (
-    BatchSize,
-    Count,
-    CountOrZero,
-    FileName,
-    NotNegative,
-    Place,
-    Positive,
-    Seed,
-    Share,
-    TypeName,
-    Whole,
-)  # fmt: skip
-from nertrail.stages.splits import Dealer, SplitPlan
+from nertrail.ner.readers import Dataset, Document, data_version
+from nertrail.numbers import Count, CountOrZero, FileName
+from nertrail.stages.data import DataConfig, read_data
+from nertrail.stages.hyperparameters import SHORTEST_WINDOW
+from nertrail.stages.splits import SplitPlan
 
 if TYPE_CHECKING:
     import tokenizers
 
     from nertrail.ner.backbone import Backbone
     from nertrail.ner.labels import LabelSet
-    from nertrail.ner.trainer import FitSettings
+    from nertrail.ner.trainer import FitSettings, Fitted
     from nertrail.ner.windows import Encoded, WindowSettings
 
 log = logging.getLogger(__name__)
@@ -47,73 +35,9 @@ Progress = Callable[[str, int, int], None]
 UNREADABLE = 0.05
 """Share of unknown pieces above which a backbone can't read the script; emoji make below 0.01 in tweets."""
 
-Metric = Literal["macro-f1-span", "micro-f1-span", "macro-f1", "loss"]
-
 
 def quiet(_what: str, _done: int, _total: int) -> None:
     """The `Progress` that says nothing."""
-
-
-class SyntheticConfig(Model):
-    """How many synthetic résumés each split holds, and their seed."""
-
-    train: Count = 110
-    validation: Count = 80
-    test: Count = 80
-    seed: Seed = 7
-
-
-class SplitConfig(Model):
-    """Shares of the train texts that a missing split gets; a test share of 0 goes without a test split."""
-
-    validation: Share = pydantic.Field(default=0.1, gt=0)
-    test: Share = 0.1
-    seed: Seed = 42
-
-    @pydantic.model_validator(mode="after")
-    def _leaves_train(self) -> SplitConfig:
-        if self.validation + self.test >= 1:
-            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing for train")
-        return self
-
-
-# One key per known quirk, so that a wrong name or value is told like that of any other setting.
-_POLICIES: dict[str, Any] = {quirk.name: (Literal[quirk.policies], quirk.default) for quirk in QUIRKS.values()}
-PoliciesConfig: Any = pydantic.create_model(
-    "PoliciesConfig", __base__=Model, __doc__="What is done about each quirk of the data.", **_POLICIES
-)
-
-
-class DataConfig(Model):
-    """Where annotated text comes from: a folder with one file per split, one file, or the generator of résumés."""
-
-    path: Place | None = None
-    synthetic: SyntheticConfig | None = None
-    format: Literal["auto", "conll", "jsonl", "json", "huggingface"] = "auto"
-    train: FileName | None = None
-    validation: FileName | None = None
-    test: FileName | None = None
-    token_column: Whole | None = None
-    tag_column: Whole | None = None
-    ends: Literal["exclusive", "inclusive"] = "exclusive"
-    source_field: str = "source"
-    label_map: Mapping[str, TypeName | None] = {}
-    types: tuple[TypeName, ...] | None = pydantic.Field(default=None, min_length=1)
-    policies: PoliciesConfig = PoliciesConfig()
-    split: SplitConfig | None = None
-    show_texts: bool = False
-
-    @pydantic.model_validator(mode="after")
-    def _one_source(self) -> DataConfig:
-        if (self.path is None) == (self.synthetic is None):
-            raise ValueError("name exactly one of data.path and data.synthetic")
-        return self
-
-    def settings(self) -> DataSettings:
-        """These as the readers take them."""
-        assert self.path is not None
-        values = self.model_dump(exclude={"synthetic", "show_texts", "split"})
-        return DataSettings(**values, split=SplitSettings(**self.split.model_dump()) if self.split else None)
 
 
 class BackboneConfig(Model):
@@ -140,10 +64,11 @@ class BackboneConfig(Model):
 class WindowConfig(Model):
     """How texts longer than the model are cut: pieces per window, pieces of overlap.
 
-    With "auto" the train texts' lengths decide on the window, and the overlap is at most a quarter of it.
+    With "auto" the train texts' lengths decide on the window, and where they leave several open a sweep compares these.
+    The overlap is then at most a quarter of the window.
     """
 
-    max_length: Annotated[Count, pydantic.Field(ge=8)] | Literal["auto"] = 128
+    max_length: Annotated[Count, pydantic.Field(ge=SHORTEST_WINDOW)] | Literal["auto"] = 128
     stride: CountOrZero = 32
 
     @pydantic.model_validator(mode="after")
@@ -151,41 +76,6 @@ class WindowConfig(Model):
         if self.max_length != "auto" and self.stride >= self.max_length - 2:
             raise ValueError(f"stride {self.stride} must be below max_length - 2 = {self.max_length - 2}")
         return self
-
-
-class Hyperparameters(Model):
-    """What a trial and the final training start from; a search space or a selection overrides single values."""
-
-    learning_rate: Positive = pydantic.Field(default=5e-4, le=1)
-    batch_size: BatchSize = 8
-    dropout: Share | None = None
-    weight_decay: NotNegative = pydantic.Field(default=0.01, le=10)
-    warmup: Share = 0.1
-    label_smoothing: Share = 0.0
-    max_grad_norm: Positive = 1.0
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    batching: Literal["length", "shuffle", "bucket"] = "length"
-
-    def with_values(self, values: Mapping[str, Any]) -> Hyperparameters:
-        """These with `values` in place of their own; an unknown name or a bad value is a ConfigError."""
-        try:
-            return Hyperparameters.model_validate({**self.model_dump(), **values})
-        except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(Hyperparameters.model_fields)
-            raise ConfigError(
-                f"{name}: {first['msg']}, found {first['input']!r}",
-                place="hyperparameters",
-                remedy=f"known hyperparameters: {known}",
-            ) from None
-
-    def fit_settings(self, *, epochs: int, seed: int, metric: str, decoding: str, patience: int | None) -> FitSettings:
-        from nertrail.ner.trainer import FitSettings
-
-        return FitSettings(
-            **self.model_dump(), epochs=epochs, seed=seed, metric=metric, decoding=decoding, patience=patience
-        )
 
 
 @dataclass(frozen=True)
@@ -199,15 +89,29 @@ class Prepared:
     validation: Encoded
     test: Encoded | None
 
+    @property
+    def windows(self) -> WindowSettings:
+        return self.train.settings
+
     def encode(self, documents: tuple[Document, ...]) -> Encoded:
         from nertrail.ner.windows import encode
 
-        return encode(documents, self.tokenizer, self.labels, self.train.settings)
+        return encode(documents, self.tokenizer, self.labels, self.windows)
+
+    def fit(self, settings: FitSettings, folder: Path, **options: Any) -> Fitted:
+        """Train on these texts; see `nertrail.ner.trainer.fit`, which also says what the options are."""
+        from nertrail.ner.trainer import fit
+
+        return fit(self.backbone, self.labels, self.train, self.validation, self.tokenizer, settings, folder, **options)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The data of an experiment and how it is looked at; tokenized once per tokenizer."""
+    """The data of an experiment and how it is looked at; tokenized once per tokenizer and window.
+
+    `windows` hold where nothing else is asked for. `compared` are the lengths of windows that the texts leave open,
+    the one of `windows` first; empty where the length is set.
+    """
 
     dataset: Dataset
     windows: WindowSettings
@@ -217,16 +121,28 @@ class Inputs:
     source: str
     show_texts: bool = False
     plan: SplitPlan | None = None
-    _cache: dict[tuple[str, str | None], Prepared] = field(default_factory=dict, compare=False, repr=False)
+    compared: tuple[int, ...] = ()
+    _cache: dict[tuple[str, str | None, int], Prepared] = field(default_factory=dict, compare=False, repr=False)
 
-    def prepare(self, config: BackboneConfig) -> Prepared:
-        """The data as `config`'s tokenizer sees it; backbones of one source share the work."""
-        key = (config.source, config.revision)
+    def prepare(self, config: BackboneConfig, max_length: int | None = None) -> Prepared:
+        """The data as `config`'s tokenizer sees it; backbones of one source share the work.
+
+        Args:
+            max_length: pieces per window, None for the experiment's own.
+        """
+        windows = self.windows_of(max_length)
+        key = (config.source, config.revision, windows.max_length)
         if key not in self._cache:
-            self._cache[key] = self._encode(config)
+            self._cache[key] = self._encode(config, windows)
         return replace(self._cache[key], backbone=config.backbone())
 
-    def _encode(self, config: BackboneConfig) -> Prepared:
+    def windows_of(self, max_length: int | None) -> WindowSettings:
+        """The windows, or some of another length with an overlap of at most a quarter of it."""
+        if max_length is None or max_length == self.windows.max_length:
+            return self.windows
+        return replace(self.windows, max_length=max_length, stride=min(self.windows.stride, max_length // 4))
+
+    def _encode(self, config: BackboneConfig, windows: WindowSettings) -> Prepared:
         from nertrail.ner.backbone import load_tokenizer
         from nertrail.ner.labels import LabelSet
         from nertrail.ner.windows import encode
@@ -234,9 +150,7 @@ class Inputs:
         backbone = config.backbone()
         tokenizer, labels = load_tokenizer(backbone), LabelSet(self.dataset.types)
         splits = (self.dataset.train, self.dataset.validation, self.dataset.test)
-        train, validation, test = (
-            encode(split, tokenizer, labels, self.windows) if split else None for split in splits
-        )
+        train, validation, test = (encode(split, tokenizer, labels, windows) if split else None for split in splits)
         if train is None or validation is None:
             raise DataError("has no training or no validation texts", place=self.source, remedy="give both splits")
         for split, encoded in (("training", train), ("validation", validation)):
@@ -244,7 +158,8 @@ class Inputs:
                 remedy = "check the texts, or choose another backbone"
                 raise DataError(f"no {split} text holds a word for {config.name}", place=self.source, remedy=remedy)
         prepared = Prepared(backbone, tokenizer, labels, train, validation, test)
-        _warn_of_unknown(prepared, self.source)
+        if windows == self.windows:
+            _warn_of_unknown(prepared, self.source)
         return prepared
 
     def data_metrics(self, prepared: Prepared) -> dict[str, float]:
@@ -282,51 +197,45 @@ def read_inputs(
     Raises:
         DataError: names file, line, what was found and the remedy.
     """
-    dataset, plan = _dataset(data, run_dir)
+    dataset, plan = read_data(data, run_dir)
+    own, compared = _windows(windows, dataset, backbones)
     return Inputs(
         dataset=dataset,
-        windows=_windows(windows, dataset, backbones),
+        windows=own,
         decoding=decoding,
         seed=seed,
         version=data_version(dataset.splits),
         source=str(data.path) if data.path else "synthetic résumés",
         show_texts=data.show_texts,
         plan=plan,
+        compared=compared,
     )
 
 
-def _dataset(data: DataConfig, run_dir: Path | None) -> tuple[Dataset, SplitPlan | None]:
-    if data.synthetic:
-        return _synthetic(data.synthetic), None
-    settings = data.settings()
-    if settings.split is None:
-        return read_dataset(settings), None
-    dealer = Dealer(settings.split, stratified(settings), run_dir)
-    return read_dataset(settings, dealer), dealer.plan
-
-
-def _synthetic(config: SyntheticConfig) -> Dataset:
-    from nertrail.ner.resumes import make_dataset
-
-    return make_dataset(config.train, config.validation, config.test, seed=config.seed)
-
-
-def _windows(config: WindowConfig, dataset: Dataset, backbones: Sequence[BackboneConfig]) -> WindowSettings:
-    """The windows that are set, or those that the longest-tokenizing backbone needs."""
-    from nertrail.ner.windows import WindowSettings, fitting_length
+def _windows(
+    config: WindowConfig, dataset: Dataset, backbones: Sequence[BackboneConfig]
+) -> tuple[WindowSettings, tuple[int, ...]]:
+    """The windows that are set, or those that the most pieces of a backbone need, with the lengths that leaves open."""
+    from nertrail.ner.windows import WindowSettings
 
     if config.max_length != "auto":
-        return WindowSettings(config.max_length, config.stride, dataset.word_unit)
+        return WindowSettings(config.max_length, config.stride, dataset.word_unit), ()
     if not backbones:
         remedy = "set it to a number, or run it with an experiment's backbones"
         raise ConfigError("auto needs a backbone to measure texts with", place="windows.max_length", remedy=remedy)
+    lengths = max(_candidates(dataset, backbones))
+    return WindowSettings(lengths[0], min(config.stride, lengths[0] // 4), dataset.word_unit), lengths
+
+
+def _candidates(dataset: Dataset, backbones: Sequence[BackboneConfig]) -> list[tuple[int, ...]]:
+    """Lengths of windows for each tokenizer, none beyond what every backbone has positions for."""
     from nertrail.ner.backbone import load_config, load_tokenizer, max_positions
+    from nertrail.ner.lengths import candidates, pieces_of_texts
 
     texts = [document.text for document in dataset.train]
-    made = [backbone.backbone() for backbone in backbones]
-    room = min(max_positions(load_config(backbone)) for backbone in made)
-    length = min(max(fitting_length(texts, load_tokenizer(backbone)) for backbone in made), room)
-    return WindowSettings(length, min(config.stride, length // 4), dataset.word_unit)
+    made = {(config.source, config.revision): config.backbone() for config in backbones}
+    room = min(max_positions(load_config(backbone)) for backbone in made.values())
+    return [candidates(pieces_of_texts(texts, load_tokenizer(backbone)), room) for backbone in made.values()]
 
 
 def _warn_of_unknown(prepared: Prepared, source: str) -> None:

@@ -18,6 +18,8 @@ from nertrail.tracking.redaction import without_password
 if TYPE_CHECKING:
     import optuna
 
+    from nertrail.stages.sweep import SweepConfig
+
 
 class Choice(Model):
     """One of a list."""
@@ -213,3 +215,24 @@ def sampler(kind: str, seed: int, workers: int = 1) -> optuna.samplers.BaseSampl
 def suggest(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:
     """One value for each dimension, in the order of the file."""
     return {name: dimension.suggest(trial, name) for name, dimension in space.items()}
+
+
+def open_study(
+    config: SweepConfig, folder: Path, study_name: str, seed: int, worker: int | None = None
+) -> optuna.Study:
+    """The study of this name, with the known-good trials enqueued when it is new; as `worker` sees it, if any."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=config.storage.build(folder, study_name),
+        study_name=study_name,
+        direction=config.objective.goal,
+        load_if_exists=True,
+        sampler=sampler(config.sampler, seed, config.workers),
+        pruner=config.pruner.build(config.max_trials),
+    )
+    if not study.trials and worker is None:
+        for values in config.enqueue:
+            study.enqueue_trial(dict(values))
+    return study

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from nertrail.config import Model
-from nertrail.stages.inputs import Metric
+from nertrail.stages.hyperparameters import Metric
 
 CONFIDENCE = 0.95
 METRICS = get_args(Metric)

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from nertrail.config import Key, Misplaced, Model
+from nertrail.config import Misplaced, Model
 from nertrail.errors import StageError
 from nertrail.execution.clock import Clock
 from nertrail.execution.local import finished, run_trials
-from nertrail.execution.workers import Share, run_in_workers, run_share
+from nertrail.execution.workers import run_in_workers
 from nertrail.numbers import Count, Positive
 from nertrail.records import Artifact, RunRecord, run_reference
-from nertrail.stages.inputs import BackboneConfig, Hyperparameters, Inputs, Metric, Progress, quiet
-from nertrail.stages.search import Dimension, PrunerConfig, StorageConfig, is_random, sampler
+from nertrail.stages.hyperparameters import Hyperparameters, Metric
+from nertrail.stages.inputs import BackboneConfig, Inputs, Progress, quiet
+from nertrail.stages.pictures import history, importances
+from nertrail.stages.search import Choice, Dimension, PrunerConfig, StorageConfig, is_random, open_study
 from nertrail.stages.trials import Trials, completed
+from nertrail.stages.work import Work
 from nertrail.tracking.mlflow_tracker import MLflowSweepTracker
 from nertrail.tracking.names import best_params, prefixed
-from nertrail.tracking.settings import Switches
+from nertrail.yamlfile import Key
 
 if TYPE_CHECKING:
     import optuna
 
 STAGE = "sweep"
-ENOUGH_TRIALS = 10
-"""Completed trials below which importances are noise: two trials give one parameter everything."""
 
 
 class ObjectiveConfig(Model):
@@ -86,6 +85,27 @@ class SweepConfig(Model):
         if self.workers > 1 and self.storage.type == "memory":
             raise ValueError(f"{self.workers} workers can't share a study in memory: use the storage journal or sqlite")
         return self
+
+    def window_lengths(self) -> tuple[int | None, ...]:
+        """The lengths of windows that trials may draw, the ends of a range alone; None for that of the data."""
+        return self.search_space["max_length"].limits() if "max_length" in self.search_space else (None,)
+
+    def comparing(self, lengths: Sequence[int], own: Hyperparameters) -> SweepConfig:
+        """The search with the lengths of windows that the texts leave open as a dimension, if they leave any.
+
+        The first trials have one of them each and are otherwise alike: the first known-good one, or `own` values.
+        """
+        if len(lengths) < 2 or "max_length" in self.search_space:
+            return self
+        known = {
+            name: getattr(own, name)
+            for name, dimension in self.search_space.items()
+            if dimension.allows(getattr(own, name))
+        }
+        first = self.enqueue[0] if self.enqueue else known
+        space = {**self.search_space, "max_length": Choice(type="choice", values=tuple(lengths))}
+        enqueue = (*({**first, "max_length": length} for length in lengths), *self.enqueue[1:])
+        return self.model_copy(update={"search_space": space, "enqueue": enqueue})
 
     def is_random_search(self) -> bool:
         """Whether every trial is drawn before the sampler has anything to learn from."""
@@ -190,6 +210,7 @@ def run_sweep(
         InputError: the data, the backbone or a value of the search space can't be used.
     """
     tracker = tracker or MLflowSweepTracker.off()
+    config = config.comparing(inputs.compared, hyperparameters)
     study_name = f"{backbone.name}-{config.objective.metric}"
     study = open_study(config, folder, study_name, inputs.seed)
     with tracker.start_sweep_run(
@@ -204,73 +225,19 @@ def run_sweep(
     ) as run:
         clock = Clock(study)
         seconds = config.timeout_minutes * 60 - clock.earlier() if config.timeout_minutes else None
-        prepared = inputs.prepare(backbone)
-        trials = Trials(config, hyperparameters, prepared, inputs, folder, keep, tracker, progress, clock)
+        for length in config.window_lengths():
+            inputs.prepare(backbone, length)
+        trials = Trials(config, hyperparameters, inputs, backbone, folder, keep, tracker, progress, clock)
         if config.workers > 1:
             environment = tracker.environment(run)
             recipe = tracker.experiment_name if environment else None
-            work = _Work(config, hyperparameters, inputs, backbone, folder, keep, study_name, recipe, tracker.switches)
+            work = Work(config, hyperparameters, inputs, backbone, folder, keep, study_name, recipe, tracker.switches)
             run_in_workers(study, work, config.workers, config.max_trials, seconds, clock, folder, environment)
         else:
             run_trials(study, trials.run, config.max_trials, seconds, clock)
         result = _result(study, backbone.name, trials, run.uid)
         run.log(result.record())
     return result
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What a worker process is given: plain data, with the texts as they were read and tokenized once."""
-
-    config: SweepConfig
-    hyperparameters: Hyperparameters
-    inputs: Inputs
-    backbone: BackboneConfig
-    folder: Path
-    keep: int
-    study_name: str
-    experiment: str | None
-    switches: Switches
-
-    def __call__(self, share: Share) -> None:
-        """The worker's trials, in a journal of its own below the sweep run that the environment names."""
-        import torch
-
-        torch.set_num_threads(max(1, torch.get_num_threads() // self.config.workers))
-        study = open_study(self.config, self.folder, self.study_name, self.inputs.seed, share.worker)
-        tracker = self._tracker()
-        shared = (self.config, self.hyperparameters, self.inputs.prepare(self.backbone), self.inputs, self.folder)
-        clock = Clock(study, share.session, share.began)
-        try:
-            run_share(study, Trials(*shared, self.keep, tracker, quiet, clock).run, share)
-        finally:
-            tracker.close()
-
-    def _tracker(self) -> MLflowSweepTracker:
-        if self.experiment is None:
-            return MLflowSweepTracker.off()
-        return MLflowSweepTracker(self.experiment, switches=self.switches)
-
-
-def open_study(
-    config: SweepConfig, folder: Path, study_name: str, seed: int, worker: int | None = None
-) -> optuna.Study:
-    """The study of this name, with the known-good trials enqueued when it is new; as `worker` sees it, if any."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=config.storage.build(folder, study_name),
-        study_name=study_name,
-        direction=config.objective.goal,
-        load_if_exists=True,
-        sampler=sampler(config.sampler, seed, config.workers),
-        pruner=config.pruner.build(config.max_trials),
-    )
-    if not study.trials and worker is None:
-        for values in config.enqueue:
-            study.enqueue_trial(dict(values))
-    return study
 
 
 def _result(study: optuna.Study, backbone: str, made: Trials, uid: str) -> SweepResult:
@@ -292,7 +259,10 @@ def _result(study: optuna.Study, backbone: str, made: Trials, uid: str) -> Sweep
         best_number=next(iter(ranked)),
         checkpoints={number: made.kept(number, trial.params, trial.uid) for number, trial in ranked.items()},
         random_search=made.config.is_random_search(),
-        pictures=_pictures(study, trials, made.config.objective, made.folder),
+        pictures=(
+            history(study, made.config.objective.metric, made.folder),
+            importances(study, made.folder),
+        ),
     )
 
 
@@ -305,48 +275,3 @@ def _summary(trial: optuna.trial.FrozenTrial) -> TrialSummary:
         value=trial.value if trial.state.name == "COMPLETE" else None,
         metrics=trial.user_attrs.get("metrics", {}),
     )
-
-
-def _pictures(
-    study: optuna.Study, trials: tuple[TrialSummary, ...], objective: ObjectiveConfig, folder: Path
-) -> tuple[Path, ...]:
-    from nertrail import plots
-
-    history = [{"number": t.number, "value": t.value, "state": t.state} for t in trials]
-    return (
-        plots.optimization_history(history, folder / "optimization_history.png", objective.metric, objective.goal),
-        plots.param_importances(_importances(study), folder / "param_importances.png", _note(study)),
-    )
-
-
-def _varied(study: optuna.Study) -> list[str]:
-    """The hyperparameters of which the completed trials tried more than one value."""
-    tried: dict[str, set[str]] = {}
-    for trial in completed(study):
-        for name, value in trial.params.items():
-            tried.setdefault(name, set()).add(repr(value))
-    return [name for name, values in tried.items() if len(values) > 1]
-
-
-def _note(study: optuna.Study) -> str:
-    """What the picture of the importances says of itself."""
-    done = completed(study)
-    if len(done) < ENOUGH_TRIALS:
-        return f"{len(done)} completed trials: importances need at least {ENOUGH_TRIALS}"
-    never = sorted({name for trial in done for name in trial.params} - set(_varied(study)))
-    return f"{len(done)} completed trials" + (f"; never varied: {', '.join(never)}" if never else "")
-
-
-def _importances(study: optuna.Study) -> dict[str, float]:
-    """How much each hyperparameter mattered; empty where the trials are too few or too alike to tell."""
-    import optuna
-
-    varied = _varied(study)
-    if len(completed(study)) < ENOUGH_TRIALS or not varied:
-        return {}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Optuna warns where it would call all equally important
-            return dict(optuna.importance.get_param_importances(study, params=varied))
-    except (RuntimeError, ValueError, UserWarning):
-        return {}

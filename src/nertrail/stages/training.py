@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,26 +11,19 @@ import pydantic
 
 from nertrail.config import Model
 from nertrail.numbers import Count, FileName
-from nertrail.records import Artifact, DatasetInput, RunRecord, read_json, write_json
-from nertrail.stages.continuation import Source, Strategy, compare, continued_types, joined, locate
-from nertrail.stages.inputs import (
-    BackboneConfig,
-    DataConfig,
-    Hyperparameters,
-    Inputs,
-    Metric,
-    Prepared,
-    Progress,
-    quiet,
-)
-from nertrail.stages.scored import Scored, write_files
+from nertrail.records import Artifact, DatasetInput, RunRecord
+from nertrail.stages.continuation import Source, Strategy, continued_types, locate
+from nertrail.stages.data import DataConfig
+from nertrail.stages.hyperparameters import Hyperparameters, Metric
+from nertrail.stages.inputs import BackboneConfig, Inputs, Progress, quiet
+from nertrail.stages.scored import write_files
+from nertrail.stages.seeded import SeededTraining
 from nertrail.stages.seeds import SeedScores, compared, summarize
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
 from nertrail.tracking.names import prefixed
 
 if TYPE_CHECKING:
-    from nertrail.ner.checkpoint import Checkpoint
-    from nertrail.ner.trainer import FitSettings, Fitted
+    from nertrail.ner.trainer import Fitted
     from nertrail.tracking.mlflow_tracker import Run
 
 STAGE = "training"
@@ -130,7 +122,7 @@ def train_model(
         TrialError: the loss or the metric is not finite.
     """
     tracker = tracker or MLflowTrainingTracker.off()
-    training = _Training.of(config, hyperparameters, inputs, backbone, folder, _source(source_checkpoint), old)
+    training = SeededTraining.of(config, hyperparameters, inputs, backbone, folder, _source(source_checkpoint), old)
     with tracker.start_training_run(
         f"{training.prepared.backbone.name}_{{run_id}}",
         training.prepared.backbone.name,
@@ -138,7 +130,7 @@ def train_model(
         source_training_run=training.source.run if training.source else None,
         uid=uid,
     ) as run:
-        result = training.result(training.fit(run, progress, records=tracker.records), run.uid)
+        result = _result(training, training.fit(run, progress, records=tracker.records), run.uid)
         run.log(result.record())
         if config.seeds > 1:
             result = result.model_copy(update={"seeds": _repeat(training, result, tracker, run, progress)})
@@ -158,8 +150,8 @@ def follow_training(
     old: Inputs | None = None,
 ) -> None:
     """The part of `train_model` that a process has that is not the first of several: it trains, and records nothing."""
-    training = _Training.of(config, hyperparameters, inputs, backbone, folder, _source(source_checkpoint), old)
-    for seeded in (training, *_others(training)):
+    training = SeededTraining.of(config, hyperparameters, inputs, backbone, folder, _source(source_checkpoint), old)
+    for seeded in (training, *training.others()):
         run = MLflowTrainingTracker.off().start_training_run("", "")
         seeded.fit(run, quiet, records=False)
 
@@ -173,177 +165,40 @@ def _source(given: Source | Path | None) -> Source | None:
     return locate(str(given), given) if isinstance(given, Path) else given
 
 
-def _others(training: _Training) -> list[_Training]:
-    """The same training under the further seeds."""
-    first = training.seed
-    return [
-        replace(training, seed=seed, folder=training.folder / "seeds" / str(seed))
-        for seed in range(first + 1, first + training.config.seeds)
-    ]
-
-
 def _repeat(
-    training: _Training, result: TrainingResult, tracker: MLflowTrainingTracker, run: Run, progress: Progress
+    training: SeededTraining, result: TrainingResult, tracker: MLflowTrainingTracker, run: Run, progress: Progress
 ) -> tuple[SeedScores, ...]:
     """Every seed's scores, each in a run below the training run; a seed that is done is not done again."""
     scored = [SeedScores.of(training.seed, run.uid, result.scores())]
-    scored += [other.scored(run.uid, progress) for other in _others(training)]
+    scored += [other.scored(run.uid, progress) for other in training.others()]
     for each in scored:
         with tracker.start_seed_run(run, each.seed, uid=each.uid) as below:
             below.log(RunRecord(metrics=each.metrics))
     return tuple(scored)
 
 
-@dataclass(frozen=True)
-class _Training:
-    """One training: what it is made of and where it goes."""
-
-    config: TrainingConfig
-    hyperparameters: Hyperparameters
-    inputs: Inputs
-    prepared: Prepared
-    source: Source | None
-    old: Inputs | None
-    folder: Path
-    seed: int
-
-    @classmethod
-    def of(
-        cls,
-        config: TrainingConfig,
-        hyperparameters: Hyperparameters,
-        inputs: Inputs,
-        backbone: BackboneConfig,
-        folder: Path,
-        source: Source | None,
-        old: Inputs | None,
-    ) -> _Training:
-        """The training with its data prepared: the source's tokenizer and the joined texts, if there is a source."""
-        if source is not None:
-            strategy, allowed = config.data_strategy, config.allow_removed_types
-            types = continued_types(source, inputs, old, strategy, allow_removed=allowed)
-            inputs, backbone = joined(inputs, old, strategy, types), source.backbone()
-        return cls(config, hyperparameters, inputs, inputs.prepare(backbone), source, old, folder, inputs.seed)
-
-    @property
-    def kind(self) -> Literal["final", "continued"]:
-        return "final" if self.source is None else "continued"
-
-    @property
-    def settings(self) -> FitSettings:
-        """How it trains; texts that are appended keep their order."""
-        made = self.hyperparameters.fit_settings(
-            epochs=self.config.epochs,
-            seed=self.seed,
-            metric=self.config.metric,
-            decoding=self.inputs.decoding,
-            patience=self.config.patience,
-        )
-        ordered = self.source is not None and self.config.data_strategy == "append"
-        return replace(made, batching="sequential") if ordered else made
-
-    def scored(self, uid: str, progress: Progress) -> SeedScores:
-        """The scores of this seed; its checkpoint is not kept."""
-        path = self.folder / "scores.json"
-        if not path.is_file():
-            run = MLflowTrainingTracker.off().start_training_run("", "")
-            fitted = self.fit(run, progress, records=False)
-            validation, test = self._score(fitted.checkpoint)
-            write_json(path, compared(validation.scores.metrics(), test.scores.metrics() if test else {}))
-            shutil.rmtree(self.folder / "fit")
-        return SeedScores.of(self.seed, uid, read_json(path))
-
-    def fit(self, run: Run, progress: Progress, *, records: bool) -> Fitted:
-        """Train, or train on; each epoch is shown in `run`, which the checkpoint names if it is recorded."""
-        from nertrail.ner.trainer import fit
-
-        data, folder = self.prepared, self.folder / "fit"
-        return fit(
-            data.backbone,
-            data.labels,
-            data.train,
-            data.validation,
-            data.tokenizer,
-            self.settings,
-            folder,
-            on_epoch=lambda epoch: run.log_metrics(epoch.shown(), step=epoch.number),
-            on_step=lambda done, total: progress(f"training {data.backbone.name}, seed {self.seed}", done, total),
-            start=self.source.checkpoint if self.source else None,
-            resume=(folder / "resume").is_dir(),
-            keep_resume=True,
-            run_uid=run.uid if records else None,
-        )
-
-    def result(self, fitted: Fitted, uid: str) -> TrainingResult:
-        """Score the best epoch's checkpoint, reloaded in fp32, and write the files that the run shows."""
-        data, inputs = self.prepared, self.inputs
-        validation, test = self._score(fitted.checkpoint)
-        params = self._params(fitted)
-        return TrainingResult(
-            backbone=data.backbone.name,
-            uid=uid,
-            training_type=self.kind,
-            params=params,
-            checkpoint=fitted.checkpoint.path,
-            metrics=validation.scores.metrics(),
-            entity_metrics=validation.scores.entity_metrics(),
-            test_metrics=test.scores.metrics() if test else {},
-            test_entity_metrics=test.scores.entity_metrics() if test else {},
-            absent_types=validation.scores.absent_types,
-            best_epoch=fitted.best_epoch,
-            tokens_per_second=fitted.tokens_per_second,
-            data_metrics=inputs.data_metrics(data),
-            dataset_digest=inputs.version,
-            dataset_source=inputs.source,
-            source_dataset=(self.old.source, self.old.version) if self.old else None,
-            comparison=self._comparison(fitted.checkpoint),
-            files=write_files(self.folder, params, validation, test, fitted, show_texts=inputs.show_texts),
-        )
-
-    def _score(self, checkpoint: Checkpoint) -> tuple[Scored, Scored | None]:
-        data = self.prepared
-        return Scored.of(checkpoint, data.validation), Scored.of(checkpoint, data.test) if data.test else None
-
-    def _comparison(self, trained: Checkpoint) -> dict[str, float]:
-        """Scores before and after on the new test split and, where the old data is named, on the old one."""
-        if self.source is None:
-            return {}
-        splits = {"new_test": self.inputs.dataset.test, "old_test": self.old.dataset.test if self.old else ()}
-        known = {name: documents for name, documents in splits.items() if documents}
-        return compare(self.source, trained, known, self.inputs)
-
-    def _continued(self) -> dict[str, Any]:
-        """The params that only a continued training has."""
-        if self.source is None:
-            return {}
-        strategy = {"source_checkpoint": self.source.name, "data_strategy": self.config.data_strategy}
-        return {**strategy, "source_data_version": self.old.version} if self.old else strategy
-
-    def _params(self, fitted: Fitted) -> dict[str, Any]:
-        inputs = self.inputs
-        return {
-            **self.hyperparameters.model_dump(),
-            "batching": self.settings.batching,
-            "precision": fitted.precision,
-            "score_precision": "fp32",
-            "dropout": _dropout(self.hyperparameters, fitted.checkpoint),
-            "epochs": self.config.epochs,
-            "backbone": self.prepared.backbone.name,
-            "data_version": inputs.version,
-            "dataset_path": inputs.source,
-            "training_type": self.kind,
-            **self._continued(),
-            "random_seed": self.seed,
-            "max_length": inputs.windows.max_length,
-            "stride": inputs.windows.stride,
-            "decoding": inputs.decoding,
-        }
-
-
-def _dropout(hyperparameters: Hyperparameters, checkpoint: Checkpoint) -> float | None:
-    """The dropout that was trained with: the one asked for, else the backbone's own."""
-    if hyperparameters.dropout is not None:
-        return hyperparameters.dropout
-    config = read_json(checkpoint.path / "config.json")
-    own: float | None = config.get("hidden_dropout_prob", config.get("dropout"))
-    return own
+def _result(training: SeededTraining, fitted: Fitted, uid: str) -> TrainingResult:
+    """Score the best epoch's checkpoint, reloaded in fp32, and write the files that the run shows."""
+    data, inputs = training.prepared, training.inputs
+    validation, test = training.score(fitted.checkpoint)
+    params = training.params(fitted)
+    return TrainingResult(
+        backbone=data.backbone.name,
+        uid=uid,
+        training_type=training.kind,
+        params=params,
+        checkpoint=fitted.checkpoint.path,
+        metrics=validation.scores.metrics(),
+        entity_metrics=validation.scores.entity_metrics(),
+        test_metrics=test.scores.metrics() if test else {},
+        test_entity_metrics=test.scores.entity_metrics() if test else {},
+        absent_types=validation.scores.absent_types,
+        best_epoch=fitted.best_epoch,
+        tokens_per_second=fitted.tokens_per_second,
+        data_metrics=inputs.data_metrics(data),
+        dataset_digest=inputs.version,
+        dataset_source=inputs.source,
+        source_dataset=(training.old.source, training.old.version) if training.old else None,
+        comparison=training.comparison(fitted.checkpoint),
+        files=write_files(training.folder, params, validation, test, fitted, show_texts=inputs.show_texts),
+    )

@@ -7,7 +7,7 @@ import shutil
 import statistics
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,42 +15,54 @@ from typing import TYPE_CHECKING, Any
 from nertrail.errors import TrialError
 from nertrail.execution.clock import Clock
 from nertrail.records import RunRecord
-from nertrail.stages.folds import make_folds
-from nertrail.stages.inputs import Hyperparameters, Inputs, Prepared, Progress
+from nertrail.stages.folds import Fold, make_folds
+from nertrail.stages.hyperparameters import Hyperparameters
+from nertrail.stages.inputs import BackboneConfig, Inputs, Prepared, Progress
 from nertrail.stages.search import suggest
 
 if TYPE_CHECKING:
     import optuna
 
-    from nertrail.ner.trainer import Epoch, FitSettings, Fitted
+    from nertrail.ner.trainer import Epoch, Fitted
     from nertrail.stages.sweep import SweepConfig
     from nertrail.tracking.mlflow_tracker import MLflowSweepTracker, Run
 
 
 @dataclass(frozen=True)
 class Trials:
-    """What the trials of one sweep share: the data, prepared once, and where they go.
+    """What the trials of one sweep share: the data, prepared once per window, and where they go.
 
     `keep` is of how many of the best trials the checkpoints stay.
     """
 
     config: SweepConfig
     hyperparameters: Hyperparameters
-    prepared: Prepared
     inputs: Inputs
+    backbone: BackboneConfig
     folder: Path
     keep: int
     tracker: MLflowSweepTracker
     progress: Progress
     clock: Clock
+    _folds: dict[int, list[Prepared]] = field(default_factory=dict, compare=False, repr=False)
+
+    def data(self, made: Hyperparameters) -> Prepared:
+        """The texts in the windows of a trial."""
+        return self.inputs.prepare(self.backbone, made.max_length)
+
+    def folds(self, data: Prepared) -> list[Prepared]:
+        """The folds of the train split, tokenized once for all trials of one window."""
+        length = data.windows.max_length
+        if length not in self._folds:
+            self._folds[length] = [
+                replace(data, train=data.encode(train), validation=data.encode(rest)) for train, rest in self._dealt
+            ]
+        return self._folds[length]
 
     @cached_property
-    def folds(self) -> list[Prepared]:
-        """The folds of the train split, tokenized once for all trials."""
+    def _dealt(self) -> list[Fold]:
         assert self.config.k_folds is not None
-        pairs = make_folds(self.inputs.dataset.train, self.config.k_folds, self.inputs.seed)
-        encode = self.prepared.encode
-        return [replace(self.prepared, train=encode(train), validation=encode(rest)) for train, rest in pairs]
+        return make_folds(self.inputs.dataset.train, self.config.k_folds, self.inputs.seed)
 
     def run(self, trial: optuna.Trial) -> float:
         """One trial in a run of its own: its objective, or whatever it failed with."""
@@ -58,7 +70,7 @@ class Trials:
 
         params = suggest(trial, self.config.search_space)
         pruned = None
-        name = f"{self.prepared.backbone.name}-trial-{trial.number}"
+        name = f"{self.backbone.name}-trial-{trial.number}"
         with self.tracker.start_trial_run(trial.number, self._shown(params), uid=_uid(trial), run_name=name) as run:
             try:
                 value = self._score(trial, params, run)
@@ -76,52 +88,43 @@ class Trials:
         return value
 
     def _shown(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {**params, "epochs": self.config.epochs, "backbone": self.prepared.backbone.name}
+        return {**params, "epochs": self.config.epochs, "backbone": self.backbone.name}
 
     def _score(self, trial: optuna.Trial, params: Mapping[str, Any], run: Run) -> float:
-        settings = self._settings(params)
+        made = self.hyperparameters.with_values(params)
         if self.config.k_folds:
-            metrics = self._cross_validate(trial, settings, run)
+            metrics = self._cross_validate(trial, made, run)
         else:
             folder = self._checkpoint(trial.number)
-            fitted = self._fit(settings, self.prepared, folder, _reporter(trial, run, self), _uid(trial))
+            fitted = self._fit(made, self.data(made), folder, _reporter(trial, run, self), _uid(trial))
             metrics = fitted.scores.metrics()
         trial.set_user_attr("metrics", metrics)
         run.log(RunRecord(metrics=metrics))
         return objective_of(metrics, self.config.objective.metric)
 
-    def _settings(self, params: Mapping[str, Any]) -> FitSettings:
-        return self.hyperparameters.with_values(params).fit_settings(
-            epochs=self.config.epochs,
-            seed=self.inputs.seed,
-            metric=self.config.objective.metric,
-            decoding=self.inputs.decoding,
-            patience=self.config.patience,
-        )
-
     def _fit(
         self,
-        settings: FitSettings,
+        made: Hyperparameters,
         data: Prepared,
         folder: Path,
         on_epoch: Callable[[Epoch], None] | None,
         run_uid: str,
     ) -> Fitted:
-        from nertrail.ner.trainer import fit
-
         def tick(epoch: Epoch) -> None:
             self.clock.tick()
             if on_epoch is not None:
                 on_epoch(epoch)
 
         shutil.rmtree(folder, ignore_errors=True)
-        what = f"{self.prepared.backbone.name} {folder.name}"
-        return fit(
-            data.backbone,
-            data.labels,
-            data.train,
-            data.validation,
-            data.tokenizer,
+        what = f"{self.backbone.name} {folder.name}"
+        settings = made.fit_settings(
+            epochs=self.config.epochs,
+            seed=self.inputs.seed,
+            metric=self.config.objective.metric,
+            decoding=self.inputs.decoding,
+            patience=self.config.patience,
+        )
+        return data.fit(
             settings,
             folder,
             on_epoch=tick,
@@ -129,12 +132,12 @@ class Trials:
             run_uid=run_uid if self.tracker.records else None,
         )
 
-    def _cross_validate(self, trial: optuna.Trial, settings: FitSettings, run: Run) -> dict[str, float]:
+    def _cross_validate(self, trial: optuna.Trial, made: Hyperparameters, run: Run) -> dict[str, float]:
         """Every fold's metrics, and mean and standard deviation of the objective; prunes between folds."""
         metrics: dict[str, float] = {}
         values: list[float] = []
-        for index, data in enumerate(self.folds):
-            scores = self._fold(trial, settings, data, index, run)
+        for index, data in enumerate(self.folds(self.data(made))):
+            scores = self._fold(trial, made, data, index, run)
             values.append(objective_of(scores, self.config.objective.metric))
             metrics.update({f"fold_{index}_{name}": value for name, value in scores.items()})
             _report(trial, statistics.fmean(values), index)
@@ -143,14 +146,12 @@ class Trials:
         return {**metrics, **means, **spread}
 
     def _fold(
-        self, trial: optuna.Trial, settings: FitSettings, data: Prepared, index: int, run: Run
+        self, trial: optuna.Trial, made: Hyperparameters, data: Prepared, index: int, run: Run
     ) -> dict[str, float]:
         uid = _uid(trial, f"fold_{index}_uid")
         with self.tracker.start_fold_run(run, index, uid=uid) as fold_run:
             folder = self.folder / "trials" / f"{trial.number}-fold-{index}"
-            fitted = self._fit(
-                settings, data, folder, lambda epoch: fold_run.log_metrics(epoch.shown(), epoch.number), uid
-            )
+            fitted = self._fit(made, data, folder, lambda epoch: fold_run.log_metrics(epoch.shown(), epoch.number), uid)
             shutil.rmtree(folder)
             metrics = dict(fitted.scores.metrics())
             fold_run.log(RunRecord(metrics=metrics))
@@ -187,7 +188,8 @@ class Trials:
         """The trial's checkpoint; after k-fold, and where it was lost, refitted on the whole train split."""
         folder = self._checkpoint(number)
         if not (folder / "best" / "nertrail.json").is_file():
-            self._fit(self._settings(params), self.prepared, folder, None, uid)
+            made = self.hyperparameters.with_values(params)
+            self._fit(made, self.data(made), folder, None, uid)
         return folder / "best"
 
 
