@@ -17,8 +17,9 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _quiet_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test starts an uploader process, or finds a server, unless it says so."""
+def _quiet_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test starts an uploader process, or finds a server, unless it says so; none fills the user's cache."""
+    monkeypatch.setenv("NERTRAIL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setenv("NERTRAIL_UPLOADER", os.environ.get("NERTRAIL_TEST_UPLOADER", "off"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

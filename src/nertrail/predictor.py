@@ -10,8 +10,6 @@ from nertrail.ner.serving import FolderPredictor
 
 __all__ = ["Entity", "Predictor"]
 
-_URIS = ("runs:/", "models:/")
-
 
 class Predictor(FolderPredictor):
     """A served model, loaded once and asked often.
@@ -32,7 +30,8 @@ class Predictor(FolderPredictor):
 
         Args:
             source: the folder of a converted model, or the run dir of a pipeline; `runs:/<run id>` of a conversion;
-                `models:/<name>@<alias>` or `models:/<name>/<version>` of a registry.
+                `models:/<name>@<alias>` or `models:/<name>/<version>` of a registry. What a server keeps is fetched
+                once, into the folder NERTRAIL_CACHE or ~/.cache/nertrail.
             threads: threads of the model; None: as many as there are cores.
             device: "cpu", "cuda" or "auto". CUDA is untested.
             tracking_uri: the server of a `runs:/` or `models:/` source; None: as for the trackers.
@@ -44,8 +43,8 @@ class Predictor(FolderPredictor):
 
 
 def _folder(source: str, tracking_uri: str | None) -> Path:
-    if not source.startswith(_URIS):
+    if not source.startswith(("runs:/", "models:/")):
         return Path(source)
-    from nertrail.tracking.registry import fetch
+    from nertrail.tracking.mlflow_download import cache_folder, fetch
 
-    return fetch(source, tracking_uri)
+    return fetch(source, cache_folder(), tracking_uri).path

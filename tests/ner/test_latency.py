@@ -141,7 +141,7 @@ def test_warm_up_is_not_in_the_samples(clock: Clock) -> None:
     assert timer.series().raw_ms == pytest.approx((100, 100))
 
 
-@pytest.mark.parametrize("limit, timed", [(2.5, 3), (0.5, 1), (100, 8)])
+@pytest.mark.parametrize("limit, timed", [(2.5, 2), (3.0, 3), (0.5, 1), (100, 8)])
 def test_a_series_ends_in_time_but_never_empty(clock: Clock, limit: float, timed: int) -> None:
     timer = Timer(lambda batch: clock.spend(1.0), [[0]] * 8, limit)
     while timer.open:
@@ -183,6 +183,7 @@ def test_recognizers_take_turns_and_are_closed(tokenizer: Tokenizer) -> None:
     assert [size for _, size in journal[-8:]] == [1, 1, 3, 3, 1, 1, 3, 3]
     assert all(fake.closed for fake in made)
     assert [len(found.raw_ms) for found in reports["a"].series] == [4] * 4
+    assert not reports["a"].cut_short
 
 
 def test_recognizers_are_closed_when_a_later_one_fails(tokenizer: Tokenizer) -> None:
@@ -225,6 +226,19 @@ def test_a_busy_machine_is_told(tokenizer: Tokenizer, clock: Clock, caplog: pyte
         report = measure({"fake": lambda: Waiting(tokenizer)}, TEXTS, LatencySettings((1,), 2, 0))["fake"]
     assert report.contended
     assert "waited for a core" in caplog.text
+
+
+def test_a_series_that_time_ended_is_told(tokenizer: Tokenizer, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Fake):
+        def logits(self, windows: Sequence[Window]) -> list[Floats]:
+            clock.spend(1.0)
+            return super().logits(windows)
+
+    with caplog.at_level(logging.WARNING):
+        report = measure({"fake": lambda: Slow(tokenizer)}, TEXTS, LatencySettings((1,), 5, 0, max_seconds=3.0))["fake"]
+    assert [len(found.raw_ms) for found in report.series] == [3, 3]
+    assert report.to_json()["cut_short"] is True
+    assert "fake: max_seconds ended a series before it had its 5 calls" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx as onnx_format
 import pytest
+import torch
 
 import tiny
 from nertrail import Predictor
@@ -18,7 +21,9 @@ from nertrail.experiment import Experiment
 from nertrail.ner import judging, onnx
 from nertrail.ner.bootstrap import Interval
 from nertrail.ner.checkpoint import Checkpoint
+from nertrail.ner.documents import Document
 from nertrail.ner.judging import Comparison
+from nertrail.ner.model import model_of
 from nertrail.ner.windows import encode
 from nertrail.records import read_json
 from nertrail.stages.benchmark import candidates_in
@@ -152,6 +157,46 @@ def test_a_model_that_loads_and_runs_but_finds_nothing_fails(
     assert "smoke test of model_int8.onnx: loaded and run" in (tmp_path / "onnx_int8.log.txt").read_text()
 
 
+@pytest.fixture(scope="module")
+def untrained(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A checkpoint whose head was drawn anew: it finds nothing right."""
+    model = model_of(tiny_checkpoint)
+    model.classifier.weight.data.zero_()
+    model.classifier.bias.data.copy_(torch.tensor([50.0] + [0.0] * 6))
+    folder = tmp_path_factory.mktemp("untrained") / "checkpoint"
+    shutil.copytree(tiny_checkpoint.path, folder)
+    model.save_pretrained(folder)
+    return replace(tiny_checkpoint, path=folder)
+
+
+@pytest.mark.parametrize("target", ["onnx_fp32", "onnx_fp16", "onnx_int8"])
+def test_a_model_that_knows_nothing_fails_the_gate(
+    untrained: Checkpoint, tmp_path: Path, memory: MemoryBackend, target: str
+) -> None:
+    """Its converted twin would keep all of its F1, which is 0."""
+    texts = Texts(encode(tiny.documents(20, 5), untrained.tokenizer(), untrained.labels))
+    options = {"texts": texts, "tracker": MLflowConversionTracker.over(memory)}
+    with pytest.raises(ConversionError, match="PyTorch itself finds no entity of the validation texts"):
+        convert_model(ConversionConfig(), untrained.path, target, tmp_path, **options)
+    (run,) = memory.runs.values()
+    assert (run.status, run.metrics["conversion_success"], run.metrics["smoke_test_passed"]) == ("FAILED", 0.0, 1.0)
+    log = (tmp_path / f"{target}.log.txt").read_text(encoding="utf-8")
+    assert "FAILED: PyTorch itself finds no entity" in log and "ranking" not in log
+    assert not (tmp_path / target).exists()
+
+
+def test_texts_without_entities_compare_nothing_and_it_is_said(untrained: Checkpoint, tmp_path: Path) -> None:
+    documents = [Document(str(number), "it was a long day in the rain.", ()) for number in range(5)]
+    texts = Texts(encode(documents, untrained.tokenizer(), untrained.labels))
+    result = convert_model(ConversionConfig(), untrained.path, "onnx_int8", tmp_path, texts=texts)
+    assert "validation texts without any entity: entity F1 was not compared" in result.log_path.read_text()
+    (model,) = [artifact for artifact in result.record().artifacts if artifact.version]
+    assert model.version is not None
+    assert (model.version.tags["gate"], model.version.alias) == ("not compared", None)
+    card = (tmp_path / "onnx_int8" / "README.md").read_text(encoding="utf-8")
+    assert "| micro F1 on validation | not compared" in card
+
+
 def test_the_folder_serves_and_says_what_it_is(checkpoint: Path, texts: Texts, tmp_path: Path) -> None:
     result = convert_model(LENIENT, checkpoint, "onnx_int8", tmp_path, texts=texts)
     assert result.folder is not None and texts.test is not None
@@ -178,7 +223,7 @@ def test_fp16_is_half_as_large_and_finds_the_same(tiny_checkpoint: Checkpoint, t
 def test_without_texts_the_card_says_so(checkpoint: Path, tmp_path: Path) -> None:
     result = convert_model(LENIENT, checkpoint, "onnx_int8", tmp_path)
     assert result.folder is not None
-    assert "not compared: the model was converted without texts" in (result.folder / "README.md").read_text()
+    assert "not compared: there were no validation texts with entities" in (result.folder / "README.md").read_text()
     assert not (result.folder / "scores.json").exists()
 
 

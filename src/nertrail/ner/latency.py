@@ -38,16 +38,16 @@ class LatencySettings:
 
     Attributes:
         batch_sizes: windows per call, and texts per call end to end.
-        iterations: timed calls per series, where `max_seconds` allows.
+        iterations: calls after which a series is complete; it goes on until it has them or its time is over.
         warmup_iterations: untimed calls before.
-        max_seconds: no call of a series begins later than this after its first, warm-up counted; one is always timed.
+        max_seconds: a series takes no longer, warm-up counted, though one call is always timed.
         max_length: longest window in pieces; a recognizer with shorter ones keeps its own.
         threads: torch's threads meanwhile; loaders of ONNX models set theirs. None leaves torch's.
         seed: of the choice of texts.
     """
 
     batch_sizes: tuple[int, ...] = (1, 4)
-    iterations: int = 20
+    iterations: int = 100
     warmup_iterations: int = 3
     max_seconds: float = 10.0
     max_length: int = 128
@@ -93,6 +93,11 @@ class Report:
         return any(series.contended for series in self.series)
 
     @property
+    def cut_short(self) -> bool:
+        """Whether time was over before some series had its calls."""
+        return any(len(series.raw_ms) < self.settings.iterations for series in self.series)
+
+    @property
     def underpowered(self) -> tuple[str, ...]:
         """Percentiles that some series has too few samples for."""
         return tuple(sorted(set(chain.from_iterable(series.underpowered for series in self.series))))
@@ -117,6 +122,7 @@ class Report:
             "peak_memory_mb": self.peak_memory_mb,
             "resident_growth_mb": self.resident_growth_mb,
             "contended": self.contended,
+            "cut_short": self.cut_short,
             "underpowered": list(self.underpowered),
             "seed": self.settings.seed,
             "inputs": dict(self.inputs),
@@ -154,6 +160,8 @@ def measure(
     for name, report in reports.items():
         if report.contended:
             _LOGGER.warning("%s waited for a core while it was timed: see cpu_over_wall in its benchmark.json", name)
+        if report.cut_short:
+            _LOGGER.warning("%s: max_seconds ended a series before it had its %d calls", name, settings.iterations)
     return reports
 
 

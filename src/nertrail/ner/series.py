@@ -84,7 +84,8 @@ class Timer:
     """A series under way: a call, and the batches it is to be made on.
 
     Args:
-        max_seconds: no call begins later than this after the first, warm-up counted; but one is always timed.
+        max_seconds: no call begins that would end later than this after the first, warm-up counted, if it took as long
+            as the longest that was timed; but one is always timed.
     """
 
     def __init__(self, call: Callable[[Any], object], batches: Sequence[Sequence[Any]], max_seconds: float) -> None:
@@ -95,7 +96,7 @@ class Timer:
     @property
     def open(self) -> bool:
         """Whether there is a call to be made, and time for it."""
-        in_time = self._spent < self._max_seconds
+        in_time = self._spent + max(self._raw_ms, default=0.0) / 1000 <= self._max_seconds
         return len(self._raw_ms) < len(self._batches) and (in_time or not self._raw_ms)
 
     @property

@@ -18,6 +18,7 @@ from nertrail.stages.model_card import write_card
 
 if TYPE_CHECKING:
     from nertrail.ner.checkpoint import Checkpoint
+    from nertrail.ner.documents import Document
     from nertrail.ner.judging import Judged
     from nertrail.ner.predictor import Recognizer
     from nertrail.ner.windows import Encoded
@@ -131,7 +132,8 @@ class Attempt:
 
         yield ()
         candidates = narrowing_matmuls(fp32)
-        most = min(self.config.fp32_matmuls, len(candidates))
+        kept = self._reference is None or self._reference.f1 > 0  # of nothing, no product in fp32 saves more
+        most = min(self.config.fp32_matmuls, len(candidates)) if kept else 0
         if most:
             self.log(f"ranking {len(candidates)} products by the logit error that their rounding adds")
             ranked = rank_by_error(fp32, candidates, self._sample(), self.log, self.config.quantization())
@@ -141,9 +143,12 @@ class Attempt:
     def _sample(self) -> Encoded:
         from nertrail.ner.windows import encode
 
-        assert self.texts.validation is not None  # without texts the first try is never short of anything
-        documents = [tagged.document for tagged in self.texts.validation.documents[:_SAMPLE_TEXTS]]
-        return encode(documents, self.checkpoint.tokenizer(), self.checkpoint.labels, self.checkpoint.windows)
+        return encode(
+            self._validation()[:_SAMPLE_TEXTS],
+            self.checkpoint.tokenizer(),
+            self.checkpoint.labels,
+            self.checkpoint.windows,
+        )
 
     def _measure(self) -> None:
         from nertrail.ner.onnx import opset_of, parity, weight_bytes
@@ -171,18 +176,15 @@ class Attempt:
             raise ConversionError(f"{shortfall}{tried}")
 
     def _shortfall(self) -> str | None:
-        """Why the model does not keep enough entity F1 on validation; None if it does, or if there are no texts."""
+        """Why the model does not keep enough entity F1 on validation; None if it does, or if there is none to keep."""
         from nertrail.ner.judging import compare, judge
-        from nertrail.ner.predictor import TorchRecognizer
 
-        if self.texts.validation is None:
-            self.log("no validation texts at hand: entity F1 was not compared")
+        reference = self._judged_reference()
+        if reference is None:
             return None
-        documents = [tagged.document for tagged in self.texts.validation.documents]
-        if self._reference is None:
-            self._reference = judge(TorchRecognizer(self.checkpoint), documents)
+        documents = self._validation()
         self._found = judge(self._recognizer(), documents)
-        found = compare(self._reference, self._found)
+        found = compare(reference, self._found)
         self.log(f"on {len(documents)} validation texts: {found}")
         self.numbers.update(
             f1=found.after,
@@ -191,10 +193,34 @@ class Attempt:
             f1_drop_high=found.drop.high,
             changed_texts=found.changed,
         )
+        if not self.config.min_f1_share:
+            return None
+        if not found.before:
+            return (
+                "PyTorch itself finds no entity of the validation texts (micro-f1-span 0), so there is nothing that a "
+                "converted model could be proven to keep: train the model further"
+            )
         if found.after >= self.config.min_f1_share * found.before:
             return None
         wanted = f"{self.config.min_f1_share * 100:g} % of PyTorch's {found.before:.4f}"
         return f"micro-f1-span {found.after:.4f} is below {wanted}"
+
+    def _judged_reference(self) -> Judged | None:
+        """What PyTorch finds in the validation texts, judged once; None where they hold nothing to be found."""
+        from nertrail.ner.judging import judge
+        from nertrail.ner.predictor import TorchRecognizer
+
+        documents = self._validation()
+        if not any(document.spans for document in documents):
+            kind = "validation texts without any entity" if documents else "no validation texts at hand"
+            self.log(f"{kind}: entity F1 was not compared")
+            return None
+        if self._reference is None:
+            self._reference = judge(TorchRecognizer(self.checkpoint), documents)
+        return self._reference
+
+    def _validation(self) -> list[Document]:
+        return [tagged.document for tagged in self.texts.validation.documents] if self.texts.validation else []
 
     def _recognizer(self) -> Recognizer:
         from nertrail.ner.predictor import OnnxRecognizer

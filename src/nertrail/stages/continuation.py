@@ -57,7 +57,7 @@ def locate(name: str, downloads: Path, tracking_uri: str | None = None) -> Sourc
     if not is_reference(name):
         checkpoint = load_checkpoint(Path(name))
         return Source(name, checkpoint, RunRef(checkpoint.run_uid) if checkpoint.run_uid else None)
-    fetched = fetch(name, downloads, tracking_uri)
+    fetched = fetch(name, downloads, tracking_uri, artifact="checkpoint")
     checkpoint = load_checkpoint(fetched.path)
     return Source(name, checkpoint, RunRef(checkpoint.run_uid) if checkpoint.run_uid else fetched.run_id)
 

@@ -79,7 +79,7 @@ def _rows(numbers: Mapping[str, Any], version: str | None) -> list[tuple[str, st
 
 def _validation(numbers: Mapping[str, Any]) -> str:
     if "f1" not in numbers:
-        return "not compared: the model was converted without texts"
+        return "not compared: there were no validation texts with entities"
     drop = f"{numbers['f1_drop']:+.4f}, 95 % {numbers['f1_drop_low']:+.4f} to {numbers['f1_drop_high']:+.4f}"
     return f"{numbers['f1']:.4f} (lost against PyTorch: {drop}, paired over texts)"
 

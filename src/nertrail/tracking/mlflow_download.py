@@ -1,12 +1,14 @@
-"""Checkpoints that a server keeps, fetched into a folder: those of runs and of registered models."""
+"""Models that a server keeps, fetched into a folder: checkpoints and converted ones, of runs and of the registry."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,36 @@ from typing import Any
 from nertrail.errors import ModelError, TrackingError
 from nertrail.tracking.destination import resolve, sqlite_path
 from nertrail.tracking.mlflow_client import patience, short_tries, translated
+from nertrail.tracking.redaction import without_password
 
-REMEDY = "name it as runs:/RUN_ID, models:/NAME/VERSION or models:/NAME@ALIAS, and the server with mlflow.tracking_uri"
-MARK = "nertrail.json"  # lies in the root of every checkpoint
+REMEDY = (
+    "name it as runs:/RUN_ID, models:/NAME/VERSION or models:/NAME@ALIAS, "
+    "and the server with MLFLOW_TRACKING_URI or mlflow.tracking_uri"
+)
+MARK = "nertrail.json"  # lies in the root of every checkpoint and of every converted model
 _RUN = re.compile(r"runs:/(?P<run>[^/]+)(?:/(?P<path>.+))?")
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))")
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A checkpoint's folder here, and the server's id of the run that made it, None where the server does not say."""
+    """A model's folder here, and the server's id of the run that made it, None where the server does not say."""
 
     path: Path
     run_id: str | None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a model lies on a server, as MLflow's download wants it told, and a name for its folder here.
+
+    `final` is whether nothing will come to it any more.
+    """
+
+    artifacts: Mapping[str, str]
+    name: str
+    run_id: str | None
+    final: bool = True
 
 
 def is_reference(source: str) -> bool:
@@ -34,72 +53,114 @@ def is_reference(source: str) -> bool:
     return source.startswith(("runs:/", "models:/"))
 
 
-def fetch(source: str, folder: Path, tracking_uri: str | None = None) -> Fetched:
-    """The checkpoint that `source` names, below `folder`; what was fetched before is not fetched again.
+def cache_folder() -> Path:
+    """Where fetched models are kept: below NERTRAIL_CACHE, else XDG_CACHE_HOME/nertrail, else ~/.cache/nertrail."""
+    own, shared = os.environ.get("NERTRAIL_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own or Path(shared or "~/.cache") / "nertrail").expanduser() / "models"
+
+
+def fetch(source: str, folder: Path, tracking_uri: str | None = None, *, artifact: str = "") -> Fetched:
+    """The model that `source` names, below `folder`; what was fetched before is not fetched again.
 
     Args:
-        source: runs:/RUN_ID (its artifact `checkpoint`, or another: runs:/RUN_ID/PATH), models:/NAME/VERSION or
-            models:/NAME@ALIAS.
+        source: runs:/RUN_ID, runs:/RUN_ID/PATH, models:/NAME/VERSION or models:/NAME@ALIAS.
         tracking_uri: the server, default as for the trackers.
+        artifact: which artifact of a run, where the source names none: "checkpoint"; "" looks among all of them.
 
     Raises:
-        ModelError: no such run, model or server, or no checkpoint in it.
+        ModelError: no such run, model or server, no model in it, or `folder` cannot be written.
     """
     uri = resolve(tracking_uri)
     run, model = _RUN.fullmatch(source), _MODEL.fullmatch(source)
     if run is None and model is None:
         raise ModelError("is no name of a run or a registered model", place=source, remedy=REMEDY)
-    if (path := sqlite_path(uri)) is not None and not path.is_file():
-        raise ModelError(f"there is no store at {path}", place=source, remedy=REMEDY)
-    with _as_model_error(source, uri), short_tries(), translated():
-        from mlflow import MlflowClient
-
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        run_id, place, name = _run_place(client, run) if run else _model_place(client, model)
-        target = folder / name
-        if not (target / MARK).is_file():
+    with server(tracking_uri, source):
+        client = client_of(uri)
+        place = _in_run(client, run, artifact) if run else _in_registry(client, model)
+        target = folder / place.name
+        if not (place.final and (target / MARK).is_file()):
             _download(place, target, uri)
-    return Fetched(target, run_id)
+    return Fetched(target, place.run_id)
 
 
-def _run_place(client: Any, found: re.Match[str]) -> tuple[str, str, str]:
-    """Run id, artifact URI and a folder's name for it."""
-    run_id, path = found["run"], found["path"] or "checkpoint"
-    client.get_run(run_id)
-    return run_id, f"runs:/{run_id}/{path}", f"{run_id}-{path.replace('/', '-')}"
+def client_of(uri: str) -> Any:
+    """An MlflowClient for runs and models of one server."""
+    from mlflow import MlflowClient
 
-
-def _model_place(client: Any, found: Any) -> tuple[str | None, str, str]:
-    name, alias = found["name"], found["alias"]
-    version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(*found.group(1, 2))
-    place = client.get_model_version_download_uri(name, version.version)
-    return version.run_id or None, place, f"{name}-{version.version}"
-
-
-def _download(place: str, target: Path, uri: str) -> None:
-    """Fetch the artifacts at `place`, and put the one checkpoint among them at `target`, whole or not at all."""
-    from mlflow.artifacts import download_artifacts
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as draft:
-        with patience():
-            download_artifacts(artifact_uri=place, dst_path=draft, tracking_uri=uri)
-        roots = [mark.parent for mark in Path(draft).rglob(MARK)]
-        if len(roots) != 1:
-            raise ModelError(
-                f"holds {len(roots)} checkpoints of nertrail", place=place, remedy="add the checkpoint's path to it"
-            )
-        shutil.rmtree(target, ignore_errors=True)
-        roots[0].rename(target)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 @contextlib.contextmanager
-def _as_model_error(source: str, uri: str) -> Iterator[None]:
+def server(tracking_uri: str | None, what: str) -> Iterator[str]:
+    """The URI of the server, asked with short tries; what it refuses or fails is a fault of `what` was asked for."""
+    uri = resolve(tracking_uri)
+    if (path := sqlite_path(uri)) is not None and not path.is_file():
+        raise ModelError(f"there is no store at {path}", place=what, remedy=REMEDY)
     try:
-        yield
+        with short_tries(), translated():
+            yield uri
     except TrackingError as error:
         if isinstance(error.__cause__, ModelError):
             raise error.__cause__ from None
-        from nertrail.tracking.redaction import without_password
+        raise ModelError(f"not found at {without_password(uri)}: {error}", place=what, remedy=REMEDY) from error
 
-        raise ModelError(f"not found at {without_password(uri)}: {error}", place=source, remedy=REMEDY) from error
+
+def _in_run(client: Any, found: re.Match[str], artifact: str) -> _Place:
+    run_id, path = found["run"], found["path"] or artifact
+    final = client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED")
+    name = "-".join([run_id, *path.split("/")] if path else [run_id])
+    return _Place({"run_id": run_id, "artifact_path": path}, name, run_id, final)
+
+
+def _in_registry(client: Any, found: Any) -> _Place:
+    """The version's own artifacts: of models:/ MLflow itself would ask the process's default registry."""
+    name, alias = found["name"], found["alias"]
+    version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(*found.group(1, 2))
+    uri = client.get_model_version_download_uri(name, version.version)
+    # Another server, or the same one emptied, has other files under the same name and number.
+    key = hashlib.sha256(f"{uri} {version.creation_timestamp}".encode()).hexdigest()[:12]
+    return _Place({"artifact_uri": uri}, f"{name}-{version.version}-{key}", version.run_id or None)
+
+
+def _download(place: _Place, target: Path, uri: str) -> None:
+    """Fetch the artifacts, and put the model among them at `target`, whole or not at all."""
+    from mlflow.artifacts import download_artifacts
+
+    with _draft(target.parent) as draft:
+        with patience():
+            download_artifacts(**place.artifacts, dst_path=str(draft), tracking_uri=uri)
+        _put(_root(draft, place.name), target, keep=place.final)
+
+
+@contextlib.contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """A folder for files that are not whole yet, on the file system where they will stay."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-")
+    except OSError as error:
+        remedy = "make it writable, or name another folder with NERTRAIL_CACHE"
+        raise ModelError(f"cannot be written: {error.strerror}", place=str(folder), remedy=remedy) from error
+    with draft as path:
+        yield Path(path)
+
+
+def _root(draft: Path, place: str) -> Path:
+    """The folder of the model. A conversion run without logged models holds it twice: itself, and below `model`."""
+    marks = sorted(draft.rglob(MARK), key=lambda mark: len(mark.parts))
+    highest = [mark.parent for mark in marks if len(mark.parts) == len(marks[0].parts)]
+    if len(highest) != 1:
+        found = f"holds {len(highest)} models of nertrail"
+        raise ModelError(found, place=place, remedy="add the model's path to it")
+    return highest[0]
+
+
+def _put(root: Path, target: Path, *, keep: bool) -> None:
+    """Move the model to its place. Another process that was faster may be reading what it put there."""
+    if not (keep and (target / MARK).is_file()):
+        shutil.rmtree(target, ignore_errors=True)
+    try:
+        root.rename(target)
+    except OSError:
+        if not (target / MARK).is_file():
+            raise

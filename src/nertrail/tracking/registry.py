@@ -1,4 +1,4 @@
-"""Models on an MLflow server: registered, fetched, and given the alias of the one in production.
+"""Models on an MLflow server: registered, looked up, and given the alias of the one in production.
 
 Imports mlflow, lazily, as the backend does.
 """
@@ -6,32 +6,22 @@ Imports mlflow, lazily, as the backend does.
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nertrail.errors import ModelError
-from nertrail.tracking.destination import resolve
-from nertrail.tracking.mlflow_client import translated
-from nertrail.tracking.protocol import Rejected, Unreachable
+from nertrail.tracking.mlflow_download import cache_folder, client_of, fetch, server
 from nertrail.tracking.pyfunc import save_pyfunc
-from nertrail.tracking.redaction import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from nertrail.records import ModelVersion
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ARTIFACT = "model"
 _DONE_TAG = "nertrail.registered"  # the last thing set: a version without it is completed by the next delivery
 _NO_ENDPOINT = (404, 405, 501)
-_VERSION = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 
 
 @dataclass(frozen=True)
@@ -76,31 +66,14 @@ def whole_versions(client: Any, run_id: str) -> int:
     return sum(_DONE_TAG in version.tags for version in client.search_model_versions(f"run_id = '{run_id}'"))
 
 
-def fetch(source: str, tracking_uri: str | None = None) -> Path:
-    """Download a model; return its folder, in the system's folder for temporary files.
-
-    Args:
-        source: `runs:/<run id>`, `runs:/<run id>/<path>`, `models:/<name>/<version>` or `models:/<name>@<alias>`.
-
-    Raises:
-        ModelError: the server has no such model, or does not answer.
-    """
-    with _server(tracking_uri, source) as uri:
-        from mlflow.artifacts import download_artifacts
-
-        place = _place(_client(uri), source)
-        folder = tempfile.mkdtemp(prefix="nertrail-model-")
-        return Path(download_artifacts(place, dst_path=folder, tracking_uri=uri))
-
-
 def find_version(name: str, wanted: str, tracking_uri: str | None = None) -> Version | None:
     """The version with a number or an alias; None where there is none.
 
     Raises:
         ModelError: the server does not answer, or has no model of that name.
     """
-    with _server(tracking_uri, f"models:/{name}") as uri:
-        client = _client(uri)
+    with server(tracking_uri, f"models:/{name}") as uri:
+        client = client_of(uri)
         model = client.get_registered_model(name)
         number = wanted if wanted.isdigit() else model.aliases.get(wanted)
         found = client.search_model_versions(f"name = '{name}'") if number else []
@@ -114,12 +87,9 @@ def scores_of(version: Version, tracking_uri: str | None = None) -> dict[str, An
     Raises:
         ModelError: the server does not answer.
     """
-    folder = fetch(f"models:/{version.name}/{version.number}", tracking_uri)
-    try:
-        path = next(folder.rglob("scores.json"), None)
-        return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = fetch(f"models:/{version.name}/{version.number}", cache_folder(), tracking_uri).path
+    path = folder / "scores.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def set_champion(version: Version, tracking_uri: str | None = None) -> None:
@@ -128,8 +98,8 @@ def set_champion(version: Version, tracking_uri: str | None = None) -> None:
     Raises:
         ModelError: the server does not answer.
     """
-    with _server(tracking_uri, f"models:/{version.name}") as uri:
-        _client(uri).set_registered_model_alias(version.name, CHAMPION, version.number)
+    with server(tracking_uri, f"models:/{version.name}") as uri:
+        client_of(uri).set_registered_model_alias(version.name, CHAMPION, version.number)
 
 
 def _create(client: Any, run: Any, name: str, folder: Path, logged_models: bool) -> str:
@@ -194,35 +164,6 @@ def _lineage(run_id: str, version: ModelVersion, run_id_of: Callable[[str], str 
     return tags
 
 
-def _place(client: Any, source: str) -> str:
-    """Where the files of a registered version lie; MLflow itself would ask the process's default registry."""
-    found = _VERSION.fullmatch(source)
-    if found is None:
-        return source
-    name, alias, number = found.groups()
-    if alias:
-        number = client.get_model_version_by_alias(name, alias).version
-    return str(client.get_model_version_download_uri(name, number))
-
-
 def _model_name(experiment: str) -> str:
     """The registry takes neither slashes nor colons."""
     return experiment.replace("/", "-").replace(":", "-").strip("-") or "model"
-
-
-def _client(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-@contextmanager
-def _server(tracking_uri: str | None, what: str) -> Iterator[str]:
-    """The URI of the server; what it refuses or fails is told as a fault of what was asked for."""
-    uri = resolve(tracking_uri)
-    try:
-        with translated():
-            yield uri
-    except (Rejected, Unreachable) as error:
-        remedy = "check the name, MLFLOW_TRACKING_URI and the server"
-        raise ModelError(str(error), place=f"{what} on {without_password(uri)}", remedy=remedy) from error
