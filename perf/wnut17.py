@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,14 +85,6 @@ def gated(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> ConversionRes
         return convert_model(ConversionConfig(), checkpoint.path, "onnx_int8", folder / "gated", texts=texts)
     except ConversionError as error:
         return str(error)
-
-
-@contextmanager
-def cpu_seconds(into: list[float]) -> Iterator[None]:
-    """Append the CPU seconds of the body."""
-    before = time.process_time()
-    yield
-    into.append(time.process_time() - before)
 
 
 def joined(texts: Sequence[str], characters: int) -> list[str]:

@@ -12,7 +12,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 
 from nertrail.errors import ConfigError
-from nertrail.ner.labels import LabelSet, decode, decode_all, snap, spans_of, tags_of
+from nertrail.ner.labels import LabelSet, decode, decode_all, runs_of, snap, spans_of, tags_of
 from nertrail.ner.readers import Span
 
 LABELS = LabelSet(("LOC", "PER"))
@@ -98,6 +98,18 @@ class TestTags:
             for found in Entities([tags], IOB2).entities[0]
         }
         assert spans_of(tags, words, LABELS) == expected
+
+    @given(st.lists(st.lists(st.integers(0, 4), max_size=5), max_size=5))
+    def test_runs_of_many_texts_are_the_spans_of_each(self, texts: list[list[int]]) -> None:
+        offsets = np.cumsum([0, *map(len, texts)])
+        tags = np.array([tag for text in texts for tag in text], dtype=np.int64)
+        found = {(begin, end, tags[begin] // 2) for begin, end in zip(*runs_of(tags, offsets), strict=True)}
+        expected = {
+            (base + span.start, base + span.end, LABELS.types.index(span.type))
+            for base, text in zip(offsets.tolist(), texts, strict=False)
+            for span in spans_of(text, [(place, place + 1) for place in range(len(text))], LABELS)
+        }
+        assert found == expected
 
     def test_orphan_is_no_span(self) -> None:
         assert get_entities(["I-PER"]) == [("PER", 0, 0)]  # the lenient reading, which ours is not

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from nertrail.ner.documents import Document, Span
-from nertrail.ner.labels import Floats, LabelSet, decode_all, spans_of
+from nertrail.ner.labels import Floats, Ints, decode_rows, runs_of
 from nertrail.ner.predictor import BATCH_PIECES, Recognizer, run
-from nertrail.ner.windows import Encoded, TaggedDocument, encode, merge
+from nertrail.ner.tagging import TaggedDocument
+from nertrail.ner.windows import Encoded, encode, merged_rows
 
 # Texts that are sorted by length and batched together. More gains no speed, and all of them are in memory.
 CHUNK_TEXTS = 256
@@ -49,8 +50,8 @@ def label(
     """
     for chunk in chunks(documents):
         encoded = encode(chunk, recognizer.tokenizer, recognizer.labels, recognizer.windows)
-        logits = merge(encoded, run(recognizer, encoded, batch_pieces))
-        yield from zip(encoded.documents, _entities(encoded, logits, recognizer.decoding), strict=True)
+        rows = merged_rows(encoded, run(recognizer, encoded, batch_pieces))
+        yield from zip(encoded.documents, _entities(encoded, rows, recognizer.decoding), strict=True)
 
 
 def kept(entities: Iterable[Entity], min_score: float, thresholds: Mapping[str, float]) -> list[Entity]:
@@ -63,23 +64,36 @@ def spans(entities: Iterable[Entity]) -> frozenset[Span]:
     return frozenset(Span(entity.start, entity.end, entity.label) for entity in entities)
 
 
-def _entities(encoded: Encoded, logits: Sequence[Floats], method: str) -> Iterator[list[Entity]]:
-    tags = decode_all(logits, encoded.labels, method)
-    for document, rows, found in zip(encoded.documents, logits, tags, strict=True):
-        yield _scored(document, found, _probabilities(rows, found), encoded.labels)
+def _entities(encoded: Encoded, rows: Floats, method: str) -> list[list[Entity]]:
+    """The entities of each document, from the logits [words, labels] of all."""
+    offsets, types = encoded.offsets, encoded.labels.types
+    tags = decode_rows(rows, np.diff(offsets), method)
+    begins, ends = runs_of(tags, offsets)
+    scores = _means(_probabilities(rows, tags), begins, ends)
+    owners = offsets.searchsorted(begins, "right") - 1
+    found: list[list[Entity]] = [[] for _ in encoded.documents]
+    for begin, end, owner, tag, score in zip(
+        (begins - offsets[owners]).tolist(),
+        (ends - offsets[owners]).tolist(),
+        owners.tolist(),
+        tags[begins].tolist(),
+        scores.tolist(),
+        strict=True,
+    ):
+        words = encoded.documents[owner].words
+        found[owner].append(Entity(words[begin][0], words[end - 1][1], types[tag // 2], round(score, 6)))
+    return found
 
 
-def _probabilities(rows: Floats, tags: Sequence[int]) -> Floats:
+def _probabilities(rows: Floats, tags: Ints) -> Floats:
     """Probability of each word's decoded label: [words]."""
     exponents = np.exp(rows - rows.max(axis=1, keepdims=True))
-    chosen: Floats = exponents[np.arange(len(rows)), np.array(tags, dtype=np.int64)] / exponents.sum(axis=1)
+    chosen: Floats = exponents[np.arange(len(rows)), tags] / exponents.sum(axis=1)
     return chosen
 
 
-def _scored(document: TaggedDocument, tags: Sequence[int], chances: Floats, labels: LabelSet) -> list[Entity]:
-    spans = sorted(spans_of(tags, document.words, labels))
-    if not spans:
-        return []
-    begins = {start: number for number, (start, _) in enumerate(document.words)}
-    ends = {end: number for number, (_, end) in enumerate(document.words)}
-    return [Entity(*span, round(float(chances[begins[span.start] : ends[span.end] + 1].mean()), 6)) for span in spans]
+def _means(values: Floats, begins: Ints, ends: Ints) -> Floats:
+    """The mean of each run of values."""
+    sums = np.append(0.0, np.cumsum(values, dtype=np.float64))
+    means: Floats = (sums[ends] - sums[begins]) / (ends - begins)
+    return means

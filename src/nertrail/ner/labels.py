@@ -100,19 +100,61 @@ def decode(logits: Floats, labels: LabelSet, method: str = "viterbi") -> list[in
 
 
 def decode_all(logits: Sequence[Floats], labels: LabelSet, method: str = "viterbi") -> list[list[int]]:
-    """Tag ids of many texts: the most probable legal sequence ("viterbi") or each word's own best tag ("argmax").
+    """Tag ids of many texts, from the logits [words, labels] of each; see `decode_rows`."""
+    lengths = np.array([len(rows) for rows in logits], dtype=np.int64)
+    rows = np.concatenate([np.empty((0, len(labels))), *(rows.reshape(-1, len(labels)) for rows in logits)])
+    tags = decode_rows(rows, lengths, method).tolist()
+    return [tags[end - length : end] for length, end in zip(lengths, lengths.cumsum(), strict=True)]
+
+
+def decode_rows(rows: Floats, lengths: Ints, method: str = "viterbi") -> Ints:
+    """Tag ids [words] of texts that lie one after the other, the most probable legal sequence of each ("viterbi") or
+    each word's own best tag ("argmax").
+
+    Args:
+        rows: logits [words, labels] of all texts.
+        lengths: words of each text.
 
     Raises:
         ConfigError: unknown method.
     """
     if method not in METHODS:
         raise ConfigError(f"unknown decoding {method!r}", remedy=f"use one of {', '.join(METHODS)}")
-    lengths = np.array([len(rows) for rows in logits], dtype=np.int64)
-    if not lengths.sum():
-        return [[] for _ in logits]
-    scores = np.concatenate([rows.reshape(-1, len(labels)) for rows in logits]).astype(np.float64)
-    tags = _viterbi(scores, lengths) if method == "viterbi" else scores.argmax(axis=1)
-    return [part.tolist() for part in np.split(tags, lengths.cumsum()[:-1])]
+    if not len(rows):
+        return np.empty(0, dtype=np.int64)
+    tags: Ints = rows.argmax(axis=1)
+    if method == "viterbi":
+        # Where each word's own best tag makes a legal sequence, no other sequence is better.
+        broken = _broken(tags, lengths)
+        again = np.repeat(broken, lengths)
+        if broken.any():
+            tags[again] = _viterbi(rows[again].astype(np.float64), lengths[broken])
+    return tags
+
+
+def _broken(tags: Ints, lengths: Ints) -> npt.NDArray[np.bool_]:
+    """Whether each text has an "I-" that continues nothing of its type."""
+    before = np.append(0, tags[:-1])
+    heads = (lengths.cumsum() - lengths)[lengths > 0]
+    before[heads] = 0
+    stray = (tags > 0) & (tags % 2 == 0) & (before != tags) & (before != tags - 1)
+    counts = np.append(0, stray.cumsum())
+    ends = lengths.cumsum()
+    found: npt.NDArray[np.bool_] = counts[ends] > counts[ends - lengths]
+    return found
+
+
+def runs_of(tags: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+    """First word and end of every span in IOB2 ids [words] of texts that lie one after the other; as `spans_of` reads.
+
+    Args:
+        offsets: number of the first word of every text.
+    """
+    before = np.append(0, tags[:-1])
+    goes_on = (tags > 0) & (tags % 2 == 0) & ((before == tags) | (before == tags - 1))
+    goes_on[offsets[offsets < len(tags)]] = False
+    begins, breaks = np.flatnonzero(tags % 2), np.append(np.flatnonzero(~goes_on), len(tags))
+    return begins, breaks[breaks.searchsorted(begins, "right")]
 
 
 def _viterbi(scores: Floats, lengths: Ints) -> Ints:

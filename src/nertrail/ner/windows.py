@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from nertrail.errors import ConfigError
 from nertrail.ner.documents import Document, Span
-from nertrail.ner.labels import Floats, Ints, LabelSet, Word, decode_all, snap, spans_of, tags_of
-from nertrail.ner.pieces import Pieces, plain, specials, unknown_id, words_of
+from nertrail.ner.labels import Floats, Ints, LabelSet, decode_all, spans_of
+from nertrail.ner.layout import Layout
+from nertrail.ner.pieces import plain, specials, unknown_id
+from nertrail.ner.tagging import TaggedDocument, tagged, words_of
 
 UNITS = ("pretokenizer", "whitespace")
 IGNORED = -100  # the label that torch's cross-entropy leaves out
@@ -46,23 +48,6 @@ class WindowSettings:
         if not 0 <= self.stride < self.max_length:
             found = f"a stride of {self.stride} in windows of {self.max_length} pieces"
             raise ConfigError(found, place="stride", remedy="use a stride from 0 to less than max_length")
-
-
-@dataclass(frozen=True)
-class TaggedDocument:
-    """A document in words.
-
-    Attributes:
-        tags: IOB2 id per word.
-        gold: all spans, snapped to words; what IOB2 cannot hold stays as it was.
-        held: the part of `gold` that the tags express.
-    """
-
-    document: Document
-    words: tuple[Word, ...]
-    tags: tuple[int, ...]
-    gold: frozenset[Span]
-    held: frozenset[Span]
 
 
 @dataclass(frozen=True)
@@ -115,19 +100,21 @@ class Encoded:
     @property
     def silent_words(self) -> int:
         """Words that no piece stands for; they are predicted as O."""
-        return int(self._offsets[-1]) - len(self._chosen[0])
+        return int(self.offsets[-1]) - len(self._chosen[0])
 
     @cached_property
-    def _offsets(self) -> Ints:
+    def offsets(self) -> Ints:
         """Number of the first word of every document, counted over all documents; one more at the end."""
         return np.cumsum([0, *(len(document.words) for document in self.documents)], dtype=np.int64)
 
     @cached_property
     def _chosen(self) -> tuple[Ints, Ints]:
         """Words that have a piece, as numbers over all documents, and the row of each in all windows' rows."""
-        words = [self._offsets[window.document] + np.array(window.words, dtype=np.int64) for window in self.windows]
-        number = np.concatenate([np.empty(0, dtype=np.int64), *words])
-        margin = np.array([value for window in self.windows for value in window.margin], dtype=np.int64)
+        words = _flat(window.words for window in self.windows)
+        margin = _flat(window.margin for window in self.windows)
+        document = np.array([(window.document, len(window.words)) for window in self.windows], dtype=np.int64)
+        owner, length = document.reshape(-1, 2).T
+        number = words + np.repeat(self.offsets[owner], length)
         order = np.lexsort((-margin, number))  # stable: of two equal margins the earlier window is taken
         found, position = np.unique(number[order], return_index=True)
         return found, order[position]
@@ -151,30 +138,34 @@ def encode(
         found = f"windows of {settings.max_length} pieces with a stride of {settings.stride} hold no new piece"
         remedy = f"use at least {settings.max_length + settings.stride - room + 1}"
         raise ConfigError(found, place="max_length", remedy=remedy)
-    encodings = tokenizer.encode_batch([document.text for document in documents], add_special_tokens=False)
-    tagged, windows = [], []
-    for number, (document, encoding) in enumerate(zip(documents, encodings, strict=True)):
-        pieces = Pieces(document.text, encoding)
-        words = document.words if document.words is not None else words_of(document.text, pieces, settings.words)
-        tagged.append(_tag(document, words, labels))
-        windows += _cut(number, encoding.ids, *pieces.extents(words), room, settings.stride, (before, after))
-    total = sum(len(encoding.ids) for encoding in encodings)
-    unknown = unknown_id(tokenizer)
-    share = sum(encoding.ids.count(unknown) for encoding in encodings) / max(total, 1)
-    return Encoded(tuple(tagged), tuple(windows), share, total, labels, settings)
+    texts = [document.text for document in documents]
+    encodings = tokenizer.encode_batch(texts, add_special_tokens=False)
+    ids, layout = [encoding.ids for encoding in encodings], Layout(texts, encodings)
+    starts, ends = words_of(documents, layout, settings.words)
+    in_words = tagged(documents, starts, ends, layout.bases, labels)
+    windows = _windows(layout, ids, starts, ends, room, settings.stride, (before, after))
+    total, unknown = int(layout.piece_bases[-1]), unknown_id(tokenizer)
+    share = sum(found.count(unknown) for found in ids) / max(total, 1)
+    return Encoded(tuple(in_words), tuple(windows), share, total, labels, settings)
 
 
 def merge(encoded: Encoded, logits: Sequence[Floats]) -> list[Floats]:
-    """One row of logits per word and document, [words, labels], from each window's [len(first), labels].
+    """As `merged_rows`, the rows of each document apart."""
+    rows = merged_rows(encoded, logits)
+    return [rows[start:end] for start, end in pairwise(encoded.offsets)]
+
+
+def merged_rows(encoded: Encoded, logits: Sequence[Floats]) -> Floats:
+    """One row of logits per word of all documents, [words, labels], from each window's [len(first), labels].
 
     A word without pieces gets a row that says O.
     """
-    offsets, (number, row) = encoded._offsets, encoded._chosen
-    merged = np.full((offsets[-1], len(encoded.labels)), NEVER, dtype=np.float32)
+    number, row = encoded._chosen
+    merged = np.full((encoded.offsets[-1], len(encoded.labels)), NEVER, dtype=np.float32)
     merged[:, 0] = 0.0
     if len(number):
         merged[number] = np.concatenate(logits)[row]
-    return [merged[start:end] for start, end in pairwise(offsets)]
+    return merged
 
 
 def predictions(
@@ -209,14 +200,36 @@ def pad_batch(windows: Sequence[Window], pad_id: int) -> tuple[Ints, Ints]:
     return ids, mask
 
 
-def _tag(document: Document, words: tuple[Word, ...], labels: LabelSet) -> TaggedDocument:
-    extents = snap(document.spans, words)
-    snapped = {
-        span: Span(words[extents[span][0]][0], words[extents[span][1]][1], span.type) if span in extents else span
-        for span in document.spans
-    }
-    tags, held = tags_of(snapped.values(), words, labels)
-    return TaggedDocument(document, words, tuple(tags), frozenset(snapped.values()), held)
+def _flat(parts: Iterable[Iterable[int]]) -> Ints:
+    return np.fromiter(chain.from_iterable(parts), dtype=np.int64)
+
+
+def _windows(
+    layout: Layout,
+    ids: Sequence[list[int]],
+    starts: Ints,
+    ends: Ints,
+    room: int,
+    stride: int,
+    specials: tuple[list[int], list[int]],
+) -> list[Window]:
+    """The windows of all documents; nearly all texts fit into one, whose words no edge cuts."""
+    found, first, last = layout.extents(starts, ends)
+    bounds, (before, after) = first.searchsorted(layout.piece_bases), specials
+    counts = np.diff(bounds)
+    words = found - np.repeat(starts.searchsorted(layout.bases[:-1]), counts)
+    first, last = (pieces - np.repeat(layout.piece_bases[:-1], counts) for pieces in (first, last))
+    number, position = words.tolist(), (first + len(before)).tolist()
+    windows = list[Window]()
+    for document, (own, (start, end)) in enumerate(zip(ids, pairwise(bounds.tolist()), strict=True)):
+        part = slice(start, end)
+        if len(own) > room:
+            windows += _cut(document, own, words[part], first[part], last[part], room, stride, specials)
+        elif own:
+            uncut = (NO_CUT,) * (end - start)
+            pieces = (*before, *own, *after)
+            windows.append(Window(document, pieces, tuple(position[part]), tuple(number[part]), uncut))
+    return windows
 
 
 def _cut(
@@ -231,7 +244,7 @@ def _cut(
 ) -> list[Window]:
     """Windows of `room` pieces, each sharing `stride` pieces with the one before, until the text is covered."""
     windows, (before, after) = [], specials
-    for start in range(0, max(len(ids) - stride, min(len(ids), 1)), room - stride):
+    for start in range(0, len(ids) - stride, room - stride):
         end = min(start + room, len(ids))
         part = slice(*np.searchsorted(first, [start, end]))
         left = first[part] - start if start else np.full_like(first[part], NO_CUT)

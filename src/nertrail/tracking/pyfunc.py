@@ -15,7 +15,8 @@ from nertrail.tracking.protocol import Rejected
 CODE = (
     "__init__.py", "errors.py", "predictor.py", "ner/__init__.py",
     *(f"ner/{name}.py" for name in (
-        "checkpoint", "devices", "documents", "entities", "labels", "pieces", "predictor", "serving", "windows",
+        "checkpoint", "devices", "documents", "entities", "labels", "layout", "pieces", "predictor", "serving",
+        "tagging", "windows",
     )),
 )  # fmt: skip
 REQUIREMENTS = ("mlflow", "onnxruntime", "tokenizers", "numpy")
