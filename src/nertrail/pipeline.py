@@ -76,7 +76,8 @@ def run_pipeline(
     if not force and is_finished(steps.ledger, experiment, mark):
         announce("finished and unchanged: nothing to do (--force STAGE does a stage again)")
         lines, said = summary.lines(steps.ledger, planned(experiment)), remarks(steps.ledger, experiment)
-        return PipelineResult(run_dir, lines, remarks=said, report=run_dir / "report.html")
+        report = run_dir / "report.html"
+        return PipelineResult(run_dir, lines, remarks=said, report=report, receipt=trackers.flush())
     check_inputs(experiment, inputs)
     try:
         return _Pipeline(steps, name, mark).run()

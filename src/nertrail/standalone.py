@@ -11,6 +11,7 @@ from typing import get_args
 from nertrail.errors import ConfigError
 from nertrail.experiment import Experiment, find_config, load_experiment
 from nertrail.ner.checkpoint import load_checkpoint
+from nertrail.ner.ranks import rank
 from nertrail.pipeline import check, check_inputs
 from nertrail.reuse import Announce, log
 from nertrail.rundir import check_writable, placed
@@ -40,7 +41,8 @@ def open_steps(
     steps = Steps(experiment, run_dir, inputs, trackers, force=force, progress=progress, announce=announce)
     try:
         yield steps
-        trackers.flush()
+        if rank() == 0:
+            trackers.flush()
     finally:
         trackers.close()
         steps.ledger.close()

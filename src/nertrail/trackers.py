@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from nertrail.tracking.boundary import quietly
+from nertrail.tracking.link import deliver_left
 from nertrail.tracking.mlflow_tracker import Run
 from nertrail.tracking.receipt import Receipt
 from nertrail.tracking.settings import MlflowConfig
@@ -42,10 +44,15 @@ class Trackers:
         self._parent = run
 
     def flush(self) -> Receipt:
-        """Wait for delivery, no longer than the budget."""
-        if self._config is not None and self._made:
-            self.receipt = next(iter(self._made.values())).flush(self._config.delivery_budget_s)
+        """Wait for delivery, within the budget; where nothing is recorded now, of what earlier commands left."""
+        if self._config is not None:
+            made = next((tracker for tracker in self._made.values() if tracker.records), None)
+            budget = self._config.delivery_budget_s
+            self.receipt = made.flush(budget) if made else self._deliver_left(self._config, budget)
         return self.receipt
+
+    def _deliver_left(self, config: MlflowConfig, budget: float) -> Receipt:
+        return quietly(deliver_left, self._run_dir, config.tracking_uri, budget, config.linger_s) or Receipt()
 
     def close(self) -> None:
         for tracker in self._made.values():

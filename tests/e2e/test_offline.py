@@ -23,6 +23,12 @@ def test_without_a_server(tmp_path: Path, tiny_backbone: Path) -> None:
     assert "nertrail sync" in warned[0]
     assert "0 of " in done.stdout
 
+    again = nertrail(tmp_path, "run", "tiny.yaml", MLFLOW_TRACKING_URI=away)
+    assert again.returncode == 0, again.stderr
+    assert "finished and unchanged" in again.stdout
+    assert next(line for line in done.stdout.splitlines() if "0 of " in line) in again.stdout
+    assert "deliver with: nertrail sync" in again.stdout
+
     missing = nertrail(tmp_path, "sync", "runs/tiny")
     assert missing.returncode == 3, missing.stdout + missing.stderr
     assert nertrail(tmp_path, "status", "runs/tiny").returncode == 0
@@ -35,3 +41,10 @@ def test_without_a_server(tmp_path: Path, tiny_backbone: Path) -> None:
     runs = client.search_runs([experiment.experiment_id])
     assert Counter(run.data.tags["mlflow.runType"] for run in runs) == COUNTS
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+    third = f"sqlite:///{tmp_path}/third.db"
+    told = nertrail(tmp_path, "run", "tiny.yaml", "--set", "mlflow.delivery_budget_s=300", MLFLOW_TRACKING_URI=third)
+    assert "finished and unchanged" in told.stdout and " 0 pending, 0 dropped" in told.stdout, told.stdout + told.stderr
+    assert len(
+        MlflowClient(third).search_runs([MlflowClient(third).get_experiment_by_name("tiny").experiment_id])
+    ) == len(runs)

@@ -39,6 +39,9 @@ class Failing(MemoryBackend):
         super().__init__()
         self.left = after
 
+    def takes_writes(self, experiment: str) -> bool:
+        return False
+
     def _tick(self) -> None:
         self.left -= 1
         if self.left < 0:

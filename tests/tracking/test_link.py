@@ -21,12 +21,13 @@ from nertrail.tracking import launcher, link
 from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.launcher import Launcher
-from nertrail.tracking.link import Link
+from nertrail.tracking.link import Link, deliver_left
 from nertrail.tracking.liveness import held
 from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
 from nertrail.tracking.protocol import RunStart
-from nertrail.tracking.receipt import is_delivered
+from nertrail.tracking.receipt import Receipt, is_delivered
+from nertrail.tracking.segments import ends
 from nertrail.tracking.state import Health, Parked, Progress, RunState, save_health, save_progress
 from nertrail.tracking.sync import sync
 
@@ -55,7 +56,7 @@ def test_who_stopped_a_program_does_not_wait_for_delivery(
     status: str, seconds: float, opened: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(opened, "_wait", waited.append)
+    monkeypatch.setattr(link, "_wait", lambda _, timeout: waited.append(timeout))
     opened.backend.start(RunStart("a", "a", "e", 1))
     opened.backend.start(RunStart("b", "b", "e", 1, {"mlflow.parentRunId": RunRef("a")}))  # left open, so it is KILLED
     opened.backend.end("a", status, 2)
@@ -64,10 +65,10 @@ def test_who_stopped_a_program_does_not_wait_for_delivery(
 
 
 def test_ctrl_c_while_waiting_ends_quietly(opened: Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: float) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(opened, "_wait", interrupt)
+    monkeypatch.setattr(link, "_wait", interrupt)
     opened.backend.start(RunStart("a", "a", "e", 1))
     link._leave(link.weakref.ref(opened))
 
@@ -206,3 +207,21 @@ def test_a_tracker_that_lives_as_long_as_the_interpreter_ends_silently(tmp_path:
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+def test_what_an_earlier_program_left_is_delivered_without_recording(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "run"
+    assert deliver_left(run_dir, store, 10, 30) == Receipt() and not run_dir.exists()
+    journal = JournalBackend(run_dir)
+    journal.start(RunStart("a", "a", "e", 1))
+    journal.close()
+    left = deliver_left(run_dir, store, 10, 30)  # NERTRAIL_UPLOADER=off
+    assert (left.written, left.pending, left.command) == (1, 1, f"nertrail sync {run_dir}")
+    before = ends(run_dir / "journal")
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "inline")
+    assert deliver_left(run_dir, store, 10, 30).complete
+    assert ends(run_dir / "journal") == before
+    monkeypatch.setattr(link, "_deliver", None)  # all of it is there: nothing is started
+    assert deliver_left(run_dir, store, 10, 30).delivered == 1

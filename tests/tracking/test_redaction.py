@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nertrail.records import Artifact, DatasetInput, RunRecord
 from nertrail.tracking import blobs, redaction
@@ -114,6 +116,33 @@ def written(run_dir: Path) -> bytes:
 def test_it_is_nowhere_on_the_disk(text: str, secret: str, tmp_path: Path) -> None:
     everywhere(JournalBackend(tmp_path / "run"), tmp_path, text)
     assert secret.encode() not in written(tmp_path / "run")
+
+
+@params(CORPUS)
+def test_one_secret_among_plain_values_is_seen_and_they_stay(text: str, secret: str) -> None:
+    plain = {f"param_{number}": f"value of {number}" for number in range(9)}
+    found = redaction.redact_values({**plain, "text": text}, ())
+    assert found == {**plain, "text": redact(text)} and secret not in str(found["text"])
+
+
+FRAGMENTS = [part for text, _ in CORPUS.values() for part in (text, text[: len(text) // 2], text[len(text) // 2 :])]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=8) | st.sampled_from([" ", "=", ": ", VALUE, "\n"])))
+def test_what_passes_at_one_look_would_not_be_changed(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert redact(text, (VALUE,)) == text or not redaction._is_plain(text, (VALUE,))
+
+
+def test_a_variable_that_was_set_or_changed_since_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_SERVICE_TOKEN", raising=False)
+    before = redaction.environment_secrets()
+    for value in ("first-value-1", "other-value-2"):
+        monkeypatch.setenv("MY_SERVICE_TOKEN", value)
+        assert set(redaction.environment_secrets()) == {*before, value}
+    monkeypatch.delenv("MY_SERVICE_TOKEN")
+    assert redaction.environment_secrets() == before
 
 
 @pytest.mark.parametrize("name", ["MY_SERVICE_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "azure_client_secret"])

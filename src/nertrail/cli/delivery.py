@@ -10,7 +10,7 @@ import typer
 from nertrail.cli.guard import NOT_DELIVERED, guarded
 from nertrail.cli.options import Quiet
 from nertrail.cli.output import byte_bar, print_receipt, print_table
-from nertrail.errors import InputError
+from nertrail.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from nertrail.tracking.receipt import Receipt
@@ -26,20 +26,33 @@ def sync(
     verify: Annotated[
         bool, typer.Option("--verify", help="Then compare counts and the sha256 of artifacts with the server.")
     ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Verify, then remove the kept copies of artifacts that every server holds."),
+    ] = False,
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Try once more what a server has refused or failed at.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Deliver a run dir's journal to its MLflow server, or to another; exit code 3 while something is missing."""
     from nertrail.tracking.destination import check
+    from nertrail.tracking.segments import ends
 
     _need_journal(run_dir)
     if to:
         check(to, "--to")
-    receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet)
+    if prune and (to or dry_run):
+        raise ConfigError("goes with neither --to nor --dry-run", place="--prune", remedy="it asks every known server")
+    marks = ends(run_dir.absolute() / "journal")
+    receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet, retry_rejected)
     if not quiet:
         print_receipt(receipt)
-    same = dry_run or not verify or _verified(run_dir, to, quiet)
+    same = dry_run or not (verify or prune) or _verified(run_dir, to, quiet)
     if not receipt.complete or receipt.waiting or not same:
         raise typer.Exit(NOT_DELIVERED)
+    if prune:
+        _prune(run_dir, marks, quiet)
 
 
 @guarded
@@ -61,11 +74,11 @@ def status(run_dir: Annotated[Path, typer.Argument(help="A run dir.")]) -> None:
         _print_rows(run_dir, None)
 
 
-def _deliver(run_dir: Path, to: str | None, quiet: bool) -> Receipt:
+def _deliver(run_dir: Path, to: str | None, quiet: bool, retry_rejected: bool) -> Receipt:
     from nertrail.tracking.sync import sync as deliver
 
     with byte_bar("delivering", quiet) as show:
-        return deliver(run_dir, to, show)
+        return deliver(run_dir, to, show, retry_rejected=retry_rejected)
 
 
 def _outlook(run_dir: Path, to: str | None, quiet: bool) -> Receipt:
@@ -88,7 +101,8 @@ def _print_rows(run_dir: Path, to: str | None) -> None:
         cells = [(r.name, r.stage, r.status, *map(str, c), r.run_id or "-") for r, c in zip(rows, counts, strict=True)]
         print_table(_RUN_HEAD, cells)
         if any(row.refused for row in rows):
-            print(f"refused     {state_folder(run_dir, uri) / 'rejected.jsonl'}")
+            again = f"once more with: nertrail sync {run_dir} --retry-rejected"
+            print(f"refused     {state_folder(run_dir, uri) / 'rejected.jsonl'}; {again}")
 
 
 def _verified(run_dir: Path, to: str | None, quiet: bool) -> bool:
@@ -104,6 +118,14 @@ def _verified(run_dir: Path, to: str | None, quiet: bool) -> bool:
         points, files = sum(run.points for run in runs), sum(run.artifacts for run in runs)
         print(f"verified    {len(runs) - len(wrong)} of {len(runs)} runs, {points} metric points, {files} artifacts")
     return not wrong
+
+
+def _prune(run_dir: Path, marks: dict[str, int], quiet: bool) -> None:
+    from nertrail.tracking.prune import prune
+
+    done = prune(run_dir, marks)
+    if not quiet:
+        print(f"pruned      {done.files} files, {done.size / 1e6:.1f} MB{'; ' if done.why else ''}{done.why}")
 
 
 def _need_journal(run_dir: Path) -> None:

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nertrail.records import Artifact, ModelVersion
+from nertrail.records import Artifact, ModelVersion, read_json
 from nertrail.tracking.protocol import Rejected
 from nertrail.tracking.redaction import is_text, redact_bytes
 
+LEAVING, LEFT = ".pruned", ".pruned.json"  # see prune.py
 _LINK_BYTES = 16_000_000  # smaller files are copied: a copy cannot change when the stage writes into its file again
 _TEXT_BYTES = 1_000_000
 _LOG_BYTES = 16_000_000  # what is text is read up to here, 0.13 CPU-seconds a megabyte, so that no secret slips through
@@ -50,6 +51,27 @@ def stage(blobs: Path, described: Mapping[str, Any], folder: Path) -> Artifact:
         root.mkdir(exist_ok=True)
     version = described.get("version")
     return Artifact(root, described["name"], version=version and ModelVersion(**version))
+
+
+def referenced(described: Mapping[str, Any]) -> list[str]:
+    """The sha256 of what is kept of an artifact."""
+    return [entry["sha256"] for entry in described["files"] if "at" not in entry]
+
+
+def were_pruned(blobs: Path, described: Mapping[str, Any], destination: str) -> bool:
+    """Whether files of the artifact are gone because this destination, named by its state folder, holds them."""
+    gone = [sha for sha in referenced(described) if not _kept(blobs, sha).is_file()]
+    return bool(gone) and all(destination in places_of(blobs).get(sha, ()) for sha in gone)
+
+
+def places_of(blobs: Path) -> dict[str, list[str]]:
+    """Which destinations hold the files that were pruned."""
+    known: dict[str, list[str]] = read_json(blobs / LEFT) if (blobs / LEFT).exists() else {}
+    return known
+
+
+def _kept(blobs: Path, sha: str) -> Path:
+    return blobs / sha if (blobs / sha).exists() else blobs / LEAVING / sha
 
 
 def _version(version: ModelVersion | None) -> dict[str, Any]:
@@ -148,9 +170,10 @@ def digest(path: Path) -> str:
 
 
 def _verified(blobs: Path, entry: Mapping[str, Any]) -> Path:
-    path = _run_dir(blobs) / str(entry["at"]) if "at" in entry else (blobs / entry["sha256"]).resolve()
+    path = _run_dir(blobs) / str(entry["at"]) if "at" in entry else _kept(blobs, entry["sha256"]).resolve()
     if not path.is_file():
-        raise Rejected(f"{path} is gone")
+        pruned = ": another server has it, and it was pruned" if entry["sha256"] in places_of(blobs) else ""
+        raise Rejected(f"{path} is gone{pruned}")
     if path.stat().st_size != entry["size"] or digest(path) != entry["sha256"]:
         raise Rejected(f"{path} is not what it was when it was logged")
     return path

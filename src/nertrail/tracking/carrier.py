@@ -10,7 +10,7 @@ from pathlib import Path
 from nertrail.tracking.breaker import Breaker
 from nertrail.tracking.delivery import Delivery
 from nertrail.tracking.liveness import renew
-from nertrail.tracking.protocol import Destination, Unreachable
+from nertrail.tracking.protocol import Destination, Stuck, Unreachable
 from nertrail.tracking.redaction import redact
 from nertrail.tracking.state import Health, load_health, load_progress, save_health
 
@@ -25,6 +25,7 @@ class Uploader:
         self._breaker = Breaker()
         self._outage = load_health(folder).outage
         self._healthy = True
+        self.retrying = False  # one call failed and is tried again soon; the server takes others
         self._delivery = Delivery(run_dir / "journal", destination, folder, load_progress(folder))
 
     @property
@@ -37,8 +38,12 @@ class Uploader:
         if self._breaker.is_open():
             return False
         delivered = self._delivery.progress.delivered
+        self.retrying = False
         try:
             self._delivery.drain(stop)
+        except Stuck as error:
+            self._try_again(error)
+            return False
         except Unreachable as error:
             self._fail(error, progress=self._delivery.progress.delivered > delivered)
             return False
@@ -51,6 +56,13 @@ class Uploader:
         """Publish how it is, for the writers' WARNING and for `nertrail status`."""
         renew(self.folder / "lock")
         save_health(self.folder, Health(state, redact(error), self._outage, os.getpid()))
+
+    def _try_again(self, error: Stuck) -> None:
+        """The server is there, so nobody need be warned; what fails is known, or given up, after a few short pauses."""
+        self.retrying = True
+        self._breaker.failed(progress=error.tries == 1)
+        _log.warning("one call fails: %s", redact(str(error)))
+        self.say("delivering", str(error))
 
     def _fail(self, error: Unreachable, *, progress: bool) -> None:
         """The first failure after a success is an outage; those after it belong to the same."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nertrail.records import RunRecord, RunRef, Value
+from nertrail.records import RunRecord, Value
 from nertrail.tracking import blobs, events, segments
 from nertrail.tracking.events import Event
-from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Rejected, Unreachable, record_points
-from nertrail.tracking.state import Parked, Progress, RunState, add_rejected, save_progress
+from nertrail.tracking.patience import Patience
+from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Rejected, Stuck, Unreachable, record_points
+from nertrail.tracking.references import References
+from nertrail.tracking.state import Progress, RunState, add_rejected, save_progress
 
-_SEARCH_AGAIN_SECONDS = 15.0
 _SMALLEST_CHUNK_BYTES = 4_000
 
 
@@ -43,14 +44,20 @@ class _Batch:
 
 
 class Delivery:
-    """One pass after another over the journal. `Unreachable` ends a pass; the next repeats what is not acknowledged."""
+    """One pass after another over the journal. `Unreachable` ends a pass; the next repeats what is not acknowledged.
+
+    Where the server takes other calls, less and less is tried at once, down to the one event that fails; it is set
+    aside once `Patience` is over.
+    """
 
     def __init__(self, journal: Path, destination: Destination, folder: Path, progress: Progress) -> None:
         self.journal, self.destination, self.folder, self.progress = journal, destination, folder, progress
         self.living: set[str] = set()
         self._batches: dict[str, _Batch] = {}
         self._refused: list[dict[str, Any]] = []
-        self._searched: dict[str, float] = {}
+        self._references = References(progress, self._search)
+        self._patience = Patience()
+        self._alone = True  # the calls are made for one event only, so that it is known which one fails
         self._place = ""
         self._mark = _Mark(0, 0)
         self._limit = segments.CHUNK_BYTES
@@ -61,6 +68,7 @@ class Delivery:
 
         Raises:
             Unreachable: the server does not answer; what is acknowledged is noted.
+            Stuck: it does, but not to one call, or to one batch of which less is to be tried.
         """
         self._batches.clear()
         self._refused.clear()
@@ -78,8 +86,14 @@ class Delivery:
         if any(self._chunk_of(writer, without_run=True) for writer in writers):
             self.drain(stop)
             return
-        self._unpark()
-        self._close_orphans()
+        self._alone = True
+        try:
+            self._unpark()
+            self._close_orphans()
+        except Unreachable:
+            self._acknowledge()  # what was set aside before it
+            raise
+        self.progress.again, self.progress.passed = [], {}
         self._acknowledge()
 
     def _chunk_of(self, writer: Path, *, without_run: bool = False) -> bool:
@@ -95,13 +109,15 @@ class Delivery:
             self._mark = _Mark(offset, 0)
             try:
                 whole = self._deliver(writer.name, name, chunk, without_run)
-            except Unreachable:
+            except Unreachable as error:
                 # What is whole is acknowledged, and less is tried next: a server that answers one call in ten is
-                # delivered to in the end.
-                self._limit = max(self._limit // 8, _SMALLEST_CHUNK_BYTES)
+                # delivered to in the end, and an event that fails is found.
+                smallest = 1 if isinstance(error, Stuck) else _SMALLEST_CHUNK_BYTES
+                self._limit = min(self._limit, max((chunk.offset - offset) // 8, smallest))
                 self._reach(name, min([self._mark, *(batch.mark for batch in self._batches.values())]))
                 raise
             self._limit = min(self._limit * 2, segments.CHUNK_BYTES)
+            self._patience.went_on()
             self._reach(name, _Mark(chunk.offset, self._mark.records) if whole else self._mark)
             return self.progress.offsets[name] > offset
         return False
@@ -114,12 +130,14 @@ class Delivery:
 
     def _deliver(self, writer: str, name: str, chunk: segments.Chunk, without_run: bool) -> bool:
         """Deliver a chunk; False if it holds an event whose run is yet to come, with the mark before that event."""
+        self._alone = len(chunk.events) == 1
         for event, end in chunk.events:
             self._place = f"{name}:{end}"
             if not self._known(event) and not without_run:
                 self._flush_all()
                 return False
-            self._deliver_one(writer, event)
+            if not self._is_there(event, name, end):
+                self._deliver_one(writer, event)
             self._mark = _Mark(end, self._mark.records + (event["op"] != "header"))
         self._flush_all()
         if chunk.damage:
@@ -135,6 +153,10 @@ class Delivery:
         elif event["op"] != "header":
             self._note(writer, event)
             self._apply(event)
+
+    def _is_there(self, event: Event, name: str, end: int) -> bool:
+        """Whether an earlier round delivered the event, and nothing of its run is to be delivered again."""
+        return end <= self.progress.passed.get(name, 0) and event.get("run") not in self.progress.again
 
     def _known(self, event: Event) -> bool:
         return event["op"] in ("header", "start") or event["run"] in self.progress.runs
@@ -154,26 +176,28 @@ class Delivery:
         uid = event["run"]
         self._flush(uid)
         start = events.run_start(event)
-        start = replace(start, tags=self._resolved(uid, "tags", start.tags, start.start_ms))
-        self._try(event, self.destination.start, start)
+        start = replace(start, tags=self._references.resolved(uid, "tags", start.tags, start.start_ms))
         run = self.progress.runs[uid]
-        run.run_id = self.destination.run_id(uid) or ""
+        run.experiment = start.experiment
+        self._try(event, self.destination.start, start)
+        run.run_id = self._search(uid) or ""
         run.name, run.stage, run.status = start.name, str(start.tags.get("pipeline.stage", "")), RUNNING
 
     def _log(self, event: Event) -> None:
         uid, at_ms, record = event["run"], event["t"], events.log_record(event)
-        params = self._resolved(uid, "params", record.params, at_ms)
+        params = self._references.resolved(uid, "params", record.params, at_ms)
         if not self._batch(uid).takes(params):
             self._flush(uid)
         batch = self._batch(uid)
         batch.params.update(params)
-        batch.tags.update(self._resolved(uid, "tags", record.tags, at_ms))
+        batch.tags.update(self._references.resolved(uid, "tags", record.tags, at_ms))
         batch.points.extend(record_points(record, at_ms))
         batch.datasets += record.datasets
         batch.at_ms = at_ms
         for described in event.get("artifacts", ()):
             self._flush(uid)
-            self._try(event, self._upload, uid, described, at_ms)
+            alone = events.log_event(uid, RunRecord(), [described], at_ms)
+            self._try(alone, self._upload, uid, described, at_ms)
 
     def _metrics(self, event: Event) -> None:
         self._batch(event["run"]).points.extend(events.event_points(event))
@@ -188,6 +212,8 @@ class Delivery:
         self.progress.runs[event["run"]].status = event["status"]
 
     def _upload(self, uid: str, described: Mapping[str, Any], at_ms: int) -> None:
+        if blobs.were_pruned(self.journal / "blobs", described, self.folder.name):
+            return
         with tempfile.TemporaryDirectory(prefix="nertrail-") as folder:
             artifact = blobs.stage(self.journal / "blobs", described, Path(folder))
             self.destination.log(uid, RunRecord(artifacts=(artifact,)), at_ms)
@@ -210,63 +236,51 @@ class Delivery:
             self._flush(uid)
 
     def _try(self, event: Event, verb: Callable[..., None], *args: Any) -> None:
-        """Call a verb; what the server refuses is set aside and the rest goes on."""
+        """Call a verb; what the server refuses, or fails at again and again, is set aside and the rest goes on."""
+        if self._patience.gave_up(event):
+            return
         try:
             verb(*args)
         except Rejected as error:
             self._refuse(str(error), event)
+        except Unreachable as error:
+            self._blame_server(error, event["run"])
+            tries = self._patience.failed(event)
+            if not self._alone or not self._patience.gives_up(event):
+                raise Stuck(str(error), tries) from error
+            self._refuse(f"{error} ({tries} times, while the server took other calls)", event)
+        else:
+            self._patience.worked()
+
+    def _blame_server(self, error: Unreachable, uid: str) -> None:
+        """Raise the error if the server as a whole is away; return where it is only this call that fails."""
+        if error.for_all or not self.destination.takes_writes(self.progress.runs.get(uid, RunState()).experiment):
+            self._patience.forget()
+            raise error
 
     def _refuse(self, why: str, event: Event) -> None:
-        self._refused.append({"at": time.time(), "place": self._place, "why": why, "event": event})
+        entry = {"at": time.time(), "place": self._place, "why": why, "event": event, "round": self.progress.round}
+        self._refused.append(entry)
 
     def _acknowledge(self) -> None:
         if self._refused:
             add_rejected(self.folder, self._refused)
-            self.progress.rejected += len(self._refused)
             self._refused.clear()
         save_progress(self.folder, self.progress)
 
-    def _resolved(self, uid: str, kind: str, values: Mapping[str, Value], at_ms: int) -> dict[str, Value]:
-        """The values with run ids for references; those whose run is not there yet are parked."""
-        done: dict[str, Value] = {}
-        for key, value in values.items():
-            uids = _uids(value)
-            ids = self._run_ids(uids) if uids else None
-            self._supersede(uid, kind, key)
-            if uids and ids is None:
-                self.progress.parked.append(Parked(uid, kind, key, uids, at_ms))
-            else:
-                done[key] = ids if uids else value
-        return done
-
-    def _supersede(self, uid: str, kind: str, key: str) -> None:
-        """Forget a parked value: a later one has come."""
-        self.progress.parked = [old for old in self.progress.parked if (old.run, old.kind, old.key) != (uid, kind, key)]
+    def _search(self, uid: str) -> str | None:
+        """The id of a run that this journal did not begin; None, too, where the server cannot look for it."""
+        try:
+            return self.destination.run_id(uid)
+        except Unreachable as error:
+            self._blame_server(error, uid)
+            return None
 
     def _unpark(self) -> None:
-        for entry in list(self.progress.parked):
-            ids = self._run_ids(entry.uids)
-            if ids is not None and entry.run in self.progress.runs:
-                values: dict[str, Value] = {entry.key: ids}
-                record = RunRecord(params=values) if entry.kind == "params" else RunRecord(tags=values)
-                event = events.log_event(entry.run, record, (), entry.at_ms)
-                self._try(event, self.destination.log, entry.run, record, entry.at_ms)
-                self.progress.parked.remove(entry)
-
-    def _run_ids(self, uids: list[str]) -> str | None:
-        """The runs' ids at the destination, comma-separated; None while one of them is not there."""
-        ids = [self._run_id(uid) for uid in uids]
-        return ",".join(found for found in ids if found) if all(ids) else None
-
-    def _run_id(self, uid: str) -> str | None:
-        known = self.progress.runs.get(uid)
-        if known is not None:
-            return known.run_id or None
-        if time.monotonic() < self._searched.get(uid, 0.0):
-            return None
-        found = self.destination.run_id(uid)
-        self._searched[uid] = time.monotonic() + _SEARCH_AGAIN_SECONDS
-        return found
+        self._place = "held back"
+        for entry, record in self._references.found():
+            event = events.log_event(entry.run, record, (), entry.at_ms)
+            self._try(event, self.destination.log, entry.run, record, entry.at_ms)
 
     def _close_orphans(self) -> None:
         """Close the runs whose every writer is dead, with the time of their last event."""
@@ -275,9 +289,3 @@ class Delivery:
                 self._place = "orphan"
                 self._try(events.end_event(uid, KILLED, run.last_ms), self.destination.end, uid, KILLED, run.last_ms)
                 run.status = KILLED
-
-
-def _uids(value: Value) -> list[str]:
-    if isinstance(value, RunRef):
-        return [value.uid]
-    return [ref.uid for ref in value] if isinstance(value, tuple) else []

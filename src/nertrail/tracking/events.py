@@ -12,6 +12,7 @@ from nertrail.records import DatasetInput, RunRecord, RunRef, Value
 from nertrail.tracking.protocol import Point, RunStart
 
 SCHEMA = 1
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 Event = dict[str, Any]  # {"op": header | start | log | metrics | end, "run": uid, "t": milliseconds, ...}
 
 
@@ -21,9 +22,7 @@ class BadLine(ValueError):
 
 def encode(event: Event) -> bytes:
     """The event as one line."""
-    body = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
-        "utf-8", "backslashreplace"
-    )
+    body = _to_json(event).encode("utf-8", "backslashreplace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
@@ -110,12 +109,12 @@ def _encoded(values: Mapping[str, Value]) -> dict[str, Any]:
 
 def _encoded_value(value: Any) -> Any:
     """Plain values as they are; references typed, so that no text can be taken for one."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
     if isinstance(value, RunRef):
         return {"ref": value.uid}
     if isinstance(value, tuple):
         return {"refs": [ref.uid for ref in value]}
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
     return value if isinstance(value, float) and math.isfinite(value) else str(value)
 
 

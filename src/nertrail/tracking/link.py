@@ -57,12 +57,7 @@ class Link:
 
     def flush(self, timeout: float | None) -> Receipt:
         """Wait for delivery of what is written by now, and write tracking.json."""
-        if mode() == "inline":
-            self._deliver()
-        elif mode() == "process":
-            self.launcher.look()
-            self._wait(FLUSH_SECONDS if timeout is None else timeout)
-            self.launcher.look()
+        _deliver(self.launcher, FLUSH_SECONDS if timeout is None else timeout)
         receipt = receipt_of(self.run_dir, self.launcher.folder, self.backend.note_unwritten())
         with contextlib.suppress(OSError):  # a folder that cannot be written is reported by the journal
             write_receipt(self.run_dir, receipt)
@@ -84,19 +79,40 @@ class Link:
         """Whether somebody wants the program to end now: a run was stopped, or Ctrl-C was not caught."""
         return self.backend.interrupted or getattr(sys, "last_type", None) is KeyboardInterrupt
 
-    def _deliver(self) -> None:
+
+def deliver_left(run_dir: str | Path, tracking_uri: str | None, timeout: float, linger_s: float) -> Receipt:
+    """Deliver what earlier programs left in a run dir, as `flush` would, without recording anything."""
+    path = Path(run_dir).absolute()
+    if not (path / "journal").is_dir():
+        return Receipt()
+    launcher = Launcher(path, resolve(tracking_uri), linger_s)
+    if not is_delivered(path, launcher.folder):
+        _deliver(launcher, timeout)
+    receipt = receipt_of(path, launcher.folder)
+    with contextlib.suppress(OSError):
+        write_receipt(path, receipt)
+    return receipt
+
+
+def _deliver(launcher: Launcher, timeout: float) -> None:
+    if mode() == "inline":
         from nertrail.tracking.uploader import sync
 
-        sync(self.run_dir, self.launcher.uri)
+        sync(launcher.run_dir, launcher.uri)
+    elif mode() == "process":
+        launcher.look()
+        _wait(launcher, timeout)
+        launcher.look()
 
-    def _wait(self, timeout: float) -> None:
-        """Not for what others write meanwhile, and not for an uploader that cannot live."""
-        marks, folder = ends(self.run_dir / "journal"), self.launcher.folder
-        deadline = time.monotonic() + timeout
-        while not is_delivered(self.run_dir, folder, marks) and time.monotonic() < deadline:
-            if load_health(folder).state in UNWILLING or not self.launcher.lives():
-                return
-            time.sleep(_GLANCE_SECONDS)
+
+def _wait(launcher: Launcher, timeout: float) -> None:
+    """Not for what others write meanwhile, and not for an uploader that cannot live."""
+    marks, folder = ends(launcher.run_dir / "journal"), launcher.folder
+    deadline = time.monotonic() + timeout
+    while not is_delivered(launcher.run_dir, folder, marks) and time.monotonic() < deadline:
+        if load_health(folder).state in UNWILLING or not launcher.lives():
+            return
+        time.sleep(_GLANCE_SECONDS)
 
 
 def _leave(reference: weakref.ref[Link]) -> None:

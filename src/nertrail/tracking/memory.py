@@ -30,6 +30,10 @@ class NullBackend:
     def recall(self, run_ids: Mapping[str, str]) -> None:
         """Nothing."""
 
+    def takes_writes(self, _experiment: str) -> bool:
+        """Always."""
+        return True
+
 
 @dataclass
 class MemoryRun:
@@ -100,6 +104,10 @@ class MemoryBackend:
 
     def recall(self, run_ids: Mapping[str, str]) -> None:
         """Nothing: what it does not remember is not there."""
+
+    def takes_writes(self, _experiment: str) -> bool:
+        """Always."""
+        return True
 
     def _run(self, uid: str) -> MemoryRun:
         if uid not in self.runs:

@@ -30,6 +30,7 @@ from nertrail.tracking.uploads import upload
 
 _DIGEST_CHARACTERS = 36
 _EXPERIMENTS_SECONDS = 60.0
+PROBE_TAG = "nertrail.probe_ms"
 
 
 class MlflowBackend:
@@ -112,6 +113,20 @@ class MlflowBackend:
     def recall(self, run_ids: Mapping[str, str]) -> None:
         """Be reminded of the runs of earlier deliveries: a younger namesake will not take their place."""
         self._run_ids.update(run_ids)
+
+    def takes_writes(self, experiment: str) -> bool:
+        """Whether the server takes a tag of our experiment now: one whose disk is full still lets itself be read."""
+        try:
+            with self._calls():
+                place = self._experiment(experiment)
+                with looking():
+                    self._client().get_experiment(place)
+                self._client().set_experiment_tag(place, PROBE_TAG, str(time.time_ns() // 1_000_000))
+        except Unreachable:
+            return False
+        except Rejected:
+            return True  # it knows no such tags, but it answers
+        return True
 
     @contextlib.contextmanager
     def _calls(self) -> Iterator[None]:

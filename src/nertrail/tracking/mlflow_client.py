@@ -30,7 +30,7 @@ def translated() -> Iterator[None]:
     except (Unreachable, Rejected):
         raise
     except ImportError as error:
-        raise Unreachable(f"mlflow cannot be used: {error}") from error
+        raise Unreachable(f"mlflow cannot be used: {error}", for_all=True) from error
     except Exception as error:
         raise _translation(error) from error
 
@@ -49,9 +49,10 @@ def _translation(error: Exception) -> Unreachable | Rejected:
     problem = f"{type(error).__name__}: {str(error)[:500]}"
     status, headers = _answer(error)
     if status == UNAUTHORISED:
-        return Unauthorised(problem)
+        return Unauthorised(problem, for_all=True)
     if _may_work_later(error, status):
-        return Unreachable(problem, retry_after=_seconds(headers.get("Retry-After", "")))
+        wish = _seconds(headers.get("Retry-After", ""))
+        return Unreachable(problem, retry_after=wish, for_all=status in _WAIT_STATUSES)
     return Rejected(problem)
 
 

@@ -1,4 +1,4 @@
-"""What a place that records can do: four verbs, and two more for those that give runs an id of their own."""
+"""What a place that records can do: four verbs, and three more for those that a journal is delivered to."""
 
 from __future__ import annotations
 
@@ -16,11 +16,22 @@ FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 
 
 class Unreachable(TrackingError):
-    """The server cannot be reached or is busy: the same call may work later."""
+    """The server cannot be reached or is busy: the same call may work later.
 
-    def __init__(self, problem: str, *, retry_after: float | None = None) -> None:
+    `for_all`: it said so of itself (too many requests, unknown credentials), so the call is not to blame.
+    """
+
+    def __init__(self, problem: str, *, retry_after: float | None = None, for_all: bool = False) -> None:
         super().__init__(problem)
-        self.retry_after = retry_after
+        self.retry_after, self.for_all = retry_after, for_all or retry_after is not None
+
+
+class Stuck(Unreachable):
+    """This one call fails, for the `tries`-th time in a row, while the server takes others."""
+
+    def __init__(self, problem: str, tries: int) -> None:
+        super().__init__(problem)
+        self.tries = tries
 
 
 class Rejected(TrackingError):
@@ -67,6 +78,9 @@ class Destination(Backend, Protocol):
 
     def recall(self, run_ids: Mapping[str, str]) -> None:
         """Be reminded of the ids, by uid, that it gave runs in earlier deliveries."""
+
+    def takes_writes(self, experiment: str, /) -> bool:
+        """Whether it takes something else now, after a call about a run of this experiment failed. Never raises."""
 
 
 def now_ms() -> int:

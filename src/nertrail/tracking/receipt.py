@@ -9,7 +9,7 @@ from typing import Any
 
 from nertrail.records import write_json
 from nertrail.tracking import segments
-from nertrail.tracking.state import Parked, Progress, load_health, load_progress
+from nertrail.tracking.state import Parked, Progress, count_rejected, load_health, load_progress
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,14 @@ def receipt_of(run_dir: Path, folder: Path, unwritten: int = 0) -> Receipt:
     pending = sum(_unread(run_dir, progress).values())
     unwritten += segments.unwritten(journal)
     newer = segments.newer(journal) if pending else ""
-    dropped = progress.rejected + progress.lost + unwritten
-    delivered = max(progress.delivered - progress.rejected, 0)
+    refused = count_rejected(folder, progress.round).total()
+    dropped = refused + progress.lost + unwritten
+    delivered = max(progress.delivered - refused, 0)
+    again = f"nertrail sync {run_dir} --retry-rejected"
     reasons = (
         health.error if pending else "",
         f"{newer} was written by a newer nertrail: deliver it with that one" if newer else "",
-        f"{progress.rejected} refused by the server, see {folder / 'rejected.jsonl'}" if progress.rejected else "",
+        f"{refused} refused by the server (why: {folder / 'rejected.jsonl'}; once more: {again})" if refused else "",
         f"{progress.lost} in damaged parts of the journal" if progress.lost else "",
         f"{unwritten} could not be written" if unwritten else "",
     )

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from nertrail.records import RunRecord
@@ -50,6 +50,7 @@ _SECRET_HEAD = re.compile(
     r"_?token|(?:^|_)sig)$",
     re.IGNORECASE,
 )
+_NAME_END = re.compile(r"[dDgGnNtTyY]['\"]?\s*[=:]")  # the last letters of what `_SECRET_HEAD` knows
 _VALUE = re.compile(r"(?!\[redacted\])[^\s'\",;&]{6,}")
 _BEARER = re.compile(r"((?:bearer|basic|token)\s+)[A-Za-z0-9+/._~\-]{16,}=*", re.IGNORECASE)
 _SECRET_KEY = re.compile(
@@ -74,9 +75,7 @@ def environment_secrets() -> tuple[str, ...]:
 
     As they are and as they stand in a URL.
     """
-    named = [os.environ[name] for name in os.environ if _is_secret_variable(name)]
-    kept = {value for value in named if _is_telling(value) and not os.path.exists(value)}  # noqa: PTH110
-    return tuple(sorted(kept | {quote(value, safe="") for value in kept}, key=len, reverse=True))
+    return _environment.secrets()
 
 
 def redact_record(record: RunRecord) -> RunRecord:
@@ -106,7 +105,11 @@ def redact_point(point: Point) -> Point:
 
 def redact_values(values: Mapping[str, _V], secrets: tuple[str, ...]) -> dict[str, _V | str]:
     """The values with clean names and texts; the text under a secret's name goes altogether."""
-    return {clean_name(key): _clean(key, value, secrets) for key, value in values.items()}
+    plain = _is_plain("\n".join(value for value in values.values() if isinstance(value, str)), secrets)
+    return {
+        clean_name(key): value if plain and not _is_secret_key(key) else _clean(key, value, secrets)
+        for key, value in values.items()
+    }
 
 
 @functools.lru_cache(maxsize=4096)  # the same few names come with every step
@@ -170,7 +173,50 @@ def _without_named(text: str) -> str:
 def _clean(key: str, value: _V, secrets: tuple[str, ...]) -> _V | str:
     if not isinstance(value, str):
         return value
-    return MASK if value and _SECRET_KEY.search(key) else redact(value, secrets)
+    return MASK if value and _is_secret_key(key) else redact(value, secrets)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_secret_key(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
+
+
+def _is_plain(text: str, secrets: tuple[str, ...]) -> bool:
+    """Whether nothing in the text could be changed by `redact`: one look at many values at once. In doubt, no."""
+    small = text.lower()
+    return (
+        text.isascii()  # so that lower case is all that ignoring case means
+        and not any(secret in text for secret in secrets)
+        and not any(sign in text for sign in ("://", "-----BEGIN"))
+        and not any(word in small for word in ("bearer", "basic", "token"))
+        and not _NAME_END.search(text)
+        and not _TOKENS.search(text)
+    )
+
+
+class _Environment:
+    """Remembers the secrets as long as no variable changes: to compare all is much cheaper than to look at each."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, tuple[str, ...]] = (None, ())
+
+    def secrets(self) -> tuple[str, ...]:
+        raw = getattr(os.environ, "_data", None)  # CPython's dict behind it; without it, nothing is remembered
+        seen, secrets = self._known
+        if raw is None or raw != seen:
+            seen = dict(raw) if raw is not None else None
+            secrets = _secrets_in(os.environ)
+            self._known = (seen, secrets)  # at once, for other threads
+        return secrets
+
+
+_environment = _Environment()
+
+
+def _secrets_in(variables: Mapping[str, str]) -> tuple[str, ...]:
+    named = [variables[name] for name in variables if _is_secret_variable(name)]
+    kept = {value for value in named if _is_telling(value) and not os.path.exists(value)}  # noqa: PTH110
+    return tuple(sorted(kept | {quote(value, safe="") for value in kept}, key=len, reverse=True))
 
 
 @functools.lru_cache(maxsize=4096)

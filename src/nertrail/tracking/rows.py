@@ -10,7 +10,7 @@ from pathlib import Path
 from nertrail.tracking import segments
 from nertrail.tracking.events import Event
 from nertrail.tracking.protocol import RUNNING
-from nertrail.tracking.state import load_progress, load_rejected
+from nertrail.tracking.state import count_rejected, load_progress
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class _Told:
 
 def run_rows(run_dir: Path, folder: Path) -> list[RunRow]:
     """Every run of the journal in the order in which they began, delivered or not."""
-    progress, refused = load_progress(folder), _refused(folder)
+    progress = load_progress(folder)
+    refused = count_rejected(folder, progress.round)
     waiting = Counter(entry.run for entry in progress.parked)
     rows = []
     for uid, told in _told(run_dir / "journal", progress.offsets).items():
@@ -81,8 +82,3 @@ def _told(journal: Path, offsets: dict[str, int]) -> dict[str, _Told]:
     for event, name, end in journal_events(journal):
         runs.setdefault(event["run"], _Told()).take(event, end <= offsets.get(name, 0))
     return runs
-
-
-def _refused(folder: Path) -> Counter[str]:
-    """How many records of each run the server has refused."""
-    return Counter(entry["event"]["run"] for entry in load_rejected(folder))

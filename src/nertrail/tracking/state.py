@@ -9,12 +9,13 @@ import errno
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
 from nertrail.records import read_json, write_json
-from nertrail.tracking.protocol import RUNNING
+from nertrail.tracking.protocol import RUNNING, now_ms
 
 _REJECTED = "rejected.jsonl"
 
@@ -26,6 +27,7 @@ class RunState:
     run_id: str = ""
     name: str = ""
     stage: str = ""
+    experiment: str = ""
     status: str = RUNNING
     last_ms: int = 0
     events: int = 0
@@ -45,15 +47,21 @@ class Parked:
 
 @dataclass
 class Progress:
-    """The content of state.json. `offsets` and `damage` are by "<writer>/<segment>"."""
+    """The content of state.json. `offsets`, `damage` and `passed` are by "<writer>/<segment>".
+
+    `round` is when what was set aside was tried again, 0 as long as it was not. While that goes on, the runs in
+    `again` are delivered from their first event on; of others, what lies before `passed` is there already.
+    """
 
     offsets: dict[str, int] = field(default_factory=dict)
     damage: dict[str, str] = field(default_factory=dict)
     runs: dict[str, RunState] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
     delivered: int = 0
-    rejected: int = 0
     lost: int = 0
+    round: int = 0
+    again: list[str] = field(default_factory=list)
+    passed: dict[str, int] = field(default_factory=dict)
 
 
 UNWILLING = ("waiting", "unable")  # states of health in which waiting for delivery is no use
@@ -75,7 +83,8 @@ def load_progress(folder: Path) -> Progress:
     content = _read(folder / "state.json")
     runs = {uid: RunState(**run) for uid, run in content.pop("runs", {}).items()}
     parked = [Parked(**entry) for entry in content.pop("parked", [])]
-    return Progress(runs=runs, parked=parked, **content)
+    known = {each.name for each in fields(Progress)}  # another release may have kept more
+    return Progress(runs=runs, parked=parked, **{name: value for name, value in content.items() if name in known})
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
@@ -101,15 +110,36 @@ def add_rejected(folder: Path, entries: list[dict[str, Any]]) -> None:
         file.write(b"".join(json.dumps(entry, default=str).encode() + b"\n" for entry in entries))
 
 
-def load_rejected(folder: Path) -> list[dict[str, Any]]:
-    """What the server refused: {"at", "place", "why", "event"}, each once.
+def load_rejected(folder: Path, of_round: int = 0) -> list[dict[str, Any]]:
+    """What the server refused in this round: {"at", "place", "why", "event", "round"}, each once.
 
     An uploader that is killed between keeping a refusal and noting that it did keeps it again.
     """
     path = folder / _REJECTED
     lines = path.read_bytes().splitlines() if path.exists() else []
-    entries = [entry for line in lines if (entry := _entry(line))]
+    entries = [entry for line in lines if (entry := _entry(line)) and entry.get("round", 0) == of_round]
     return list({json.dumps((entry.get("place"), entry["event"])): entry for entry in entries}.values())
+
+
+def count_rejected(folder: Path, of_round: int) -> Counter[str]:
+    """How many records of each run were refused in this round, wholly or in part."""
+    entries = load_rejected(folder, of_round)
+    return Counter(run for run, _ in {(entry["event"]["run"], entry.get("place")) for entry in entries})
+
+
+def begin_round(folder: Path) -> None:
+    """Have the runs delivered again of which something was set aside: in order, since a value that comes late could
+    undo a later one. What is there already is not doubled. One write, so that being killed changes nothing.
+    """
+    progress = load_progress(folder)
+    runs = count_rejected(folder, progress.round).keys()
+    if runs:
+        progress.again = sorted(runs | set(progress.again))
+        names = progress.passed.keys() | progress.offsets.keys()
+        progress.passed = {name: max(progress.passed.get(name, 0), progress.offsets.get(name, 0)) for name in names}
+        progress.offsets, progress.damage, progress.delivered, progress.lost = {}, {}, 0, 0
+        progress.round = now_ms()
+        save_progress(folder, progress)
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

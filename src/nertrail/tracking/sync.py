@@ -16,7 +16,7 @@ from nertrail.tracking.protocol import Destination
 from nertrail.tracking.receipt import Receipt, is_delivered, receipt_of, write_receipt
 from nertrail.tracking.rows import RunRow, run_rows
 from nertrail.tracking.segments import ends
-from nertrail.tracking.state import UNWILLING, load_health, load_progress
+from nertrail.tracking.state import UNWILLING, begin_round, load_health, load_progress
 
 Progress = Callable[[int, int], None]  # bytes of the journal that are acknowledged, and all of them
 _GLANCE_SECONDS = 0.1
@@ -30,6 +30,7 @@ class _Task:
     uri: str
     backend: Destination | None
     tell: Progress
+    again: bool
 
     @property
     def folder(self) -> Path:
@@ -51,6 +52,7 @@ def sync(
     on_progress: Progress | None = None,
     *,
     backend: Destination | None = None,
+    retry_rejected: bool = False,
 ) -> Receipt:
     """Deliver what a run dir holds, and say what is delivered. However often it is called, nothing comes twice.
 
@@ -60,10 +62,11 @@ def sync(
         to: a tracking URI; default every one that the run dir was recorded for, else as for the trackers.
         on_progress: called again and again with the bytes of the journal that are acknowledged, and all of them.
         backend: deliver to this one instead, under the name `to`.
+        retry_rejected: try once more what the server refused, or failed at, in earlier deliveries.
     """
     path = Path(run_dir).absolute()
     uris = [resolve(to)] if backend else destinations(path, to)
-    receipts = [_deliver(_Task(path, uri, backend, on_progress or _silent)) for uri in uris]
+    receipts = [_deliver(_Task(path, uri, backend, on_progress or _silent, retry_rejected)) for uri in uris]
     return write_receipt(path, sum(receipts[1:], receipts[0]))
 
 
@@ -105,11 +108,15 @@ def _try(task: _Task) -> bool:
     """Deliver, unless another process does."""
     with held(task.folder / "lock") as mine, short_tries():
         if mine:
+            if task.again:
+                begin_round(task.folder)
             backend = task.backend or MlflowBackend(task.uri, overflow=task.folder / "overflow")
             uploader = Uploader(task.run_dir, task.folder, backend)
-            if uploader.step(task.report):
+            while not (done := uploader.step(task.report)) and uploader.retrying:
+                time.sleep(_GLANCE_SECONDS)
+            if done:
                 uploader.say("stopped")
-        return mine or is_delivered(task.run_dir, task.folder)
+        return mine or (not task.again and is_delivered(task.run_dir, task.folder))
 
 
 def _is_worth_waiting(task: _Task) -> bool:

@@ -26,7 +26,7 @@ class Proxy:
 
     def __init__(self, target: str, seed: int = 0) -> None:
         self.target = target.removeprefix("http://")
-        self.fault, self.faults, self.only = "", 0, ""  # `only`: part of the path of the requests that may meet it
+        self.fault, self.faults, self.only = "", 0, ""  # `only`: part of the path or body of requests that may meet it
         self.chance, self.passed_on_late = 0.5, 0
         self.requests: list[tuple[float, str]] = []  # when, and what
         self.served: list[float] = []  # when a fault was met
@@ -60,10 +60,11 @@ class Proxy:
         self.faults = 0
         self._healed.set()
 
-    def next_fault(self, request: str) -> str:
+    def next_fault(self, request: str, body: bytes) -> str:
         with self._lock:
             self.requests.append((time.monotonic(), request))
-            if self.faults <= 0 or self.only not in request or self._random.random() >= self.chance:
+            meant = self.only in request or self.only.encode() in body
+            if self.faults <= 0 or not meant or self._random.random() >= self.chance:
                 return ""
             self.faults -= 1
             self.served.append(time.monotonic())
@@ -82,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.proxy.credentials and self.headers.get("Authorization") != self.proxy.credentials:
             self.proxy.strangers += 1
             return self.answer(401, {"WWW-Authenticate": "Basic"}, b"who are you?")
-        fault = self.proxy.next_fault(f"{self.command} {self.path}").split()
+        fault = self.proxy.next_fault(f"{self.command} {self.path}", body).split()
         with contextlib.suppress(OSError):
             getattr(self, f"do_{fault[0]}" if fault else "pass_on")(body, *fault[1:])
         return None
