@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from nertrail.errors import DataError
 from nertrail.ner.entities import Entity
 from nertrail.ner.exports import MODEL_VERSION, export
 from nertrail.ner.texts import Text
+from reading import Read, entities
 
 ANSWERS = [
     (Text("x", "Anna in Oslo", {"page": 2}), [Entity(0, 4, "PER", 0.9), Entity(8, 12, "LOC", 0.5)]),
@@ -58,6 +60,28 @@ def test_label_studio() -> None:
         "value": {"start": 8, "end": 12, "text": "Oslo", "labels": ["LOC"]},
     }
     assert second["predictions"][0]["result"] == []
+
+
+def submitted(task: dict[str, Any]) -> dict[str, Any]:
+    """A Label Studio task as it is exported after somebody took over its prediction."""
+    return {**task, "annotations": [{"result": task["predictions"][0]["result"]}]}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "prodigy", "labelstudio"])
+def test_predictions_can_be_read_back_as_annotations(read: Read, form: str) -> None:
+    content = "\n".join(export([*ANSWERS[:1], (Text(3, "It rained."), [])], form))
+    if form == "labelstudio":
+        content = json.dumps([submitted(task) for task in json.loads(content)])
+    documents, _ = read(content, "a.json" if form == "labelstudio" else "a.jsonl")
+    assert [(document.text, entities(document)) for document in documents] == [
+        ("Anna in Oslo", [("Anna", "PER"), ("Oslo", "LOC")]),
+        ("It rained.", []),
+    ]
+
+
+def test_a_prediction_that_nobody_took_over_is_no_annotation(read: Read) -> None:
+    with pytest.raises(DataError, match="no record is annotated"):
+        read("\n".join(export(ANSWERS[:1], "labelstudio")), "a.json")
 
 
 @pytest.mark.parametrize("form, expected", [("jsonl", ""), ("prodigy", ""), ("labelstudio", "[]")])

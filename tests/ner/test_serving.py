@@ -188,9 +188,23 @@ def edited(name: str, content: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text(content, encoding="utf-8")
 
 
-def unknown_decoding(folder: Path) -> None:
-    content = json.loads((folder / "nertrail.json").read_text(encoding="utf-8"))
-    (folder / "nertrail.json").write_text(json.dumps({**content, "decoding": "beam"}), encoding="utf-8")
+def settings(**changed: object) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / "nertrail.json").read_text(encoding="utf-8"))
+        (folder / "nertrail.json").write_text(json.dumps({**content, **changed}), encoding="utf-8")
+
+    return change
+
+
+def other_tokenizer(folder: Path) -> None:
+    tokenizer = read_tokenizer(folder)
+    tokenizer.add_tokens([f"piece{number}" for number in range(3)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def cut(folder: Path) -> None:
+    model = folder / "model_int8.onnx"
+    model.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
 
 
 SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -204,10 +218,17 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no model": (lambda f: (f / "model_int8.onnx").unlink(), "model: holds no ONNX model"),
     "broken settings": (edited("nertrail.json", "{"), r"nertrail\.json: not a checkpoint's settings"),
     "settings of a list": (edited("nertrail.json", "[]"), r"nertrail\.json: not a checkpoint's settings"),
-    "unknown decoding": (unknown_decoding, r"nertrail\.json: .*unknown decoding 'beam'"),
+    "newer settings": (
+        settings(schema=2, version="9.1"),
+        r"nertrail\.json: has schema 2, written by nertrail 9\.1; this is nertrail \S+, which reads 1",
+    ),
+    "settings of no schema": (settings(schema=None), r"nertrail\.json: not a checkpoint's settings: .*schema None"),
+    "unknown decoding": (settings(decoding="beam"), r"nertrail\.json: .*unknown decoding 'beam'"),
     "broken tokenizer": (edited("tokenizer.json", "{}"), r"tokenizer\.json: not a tokenizer"),
     "broken config": (edited("config.json", "{"), r"config\.json: not a model's configuration"),
     "broken model": (edited("model_int8.onnx", "no model"), r"model_int8\.onnx: onnxruntime cannot load it"),
+    "cut model": (cut, r"model_int8\.onnx: onnxruntime cannot load it"),
+    "other tokenizer": (other_tokenizer, r"tokenizer\.json: knows 287 pieces, the model 284: it is another model's"),
     "empty model": (edited("model_int8.onnx", ""), r"model_int8\.onnx: onnxruntime cannot load it"),
     "other labels": (other_labels, r"model_int8\.onnx: it yields 7 labels, the settings beside it name 3"),
     "other output": (other_output, r"model_int8\.onnx: its outputs are scores, none of them logits"),
@@ -221,6 +242,17 @@ def test_a_folder_that_cannot_be_used_is_told(copy: Path, case: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         Predictor.load(copy)
     assert "→" in str(caught.value)
+
+
+def test_windows_that_the_model_cannot_take_are_told_and_nothing_else_is_printed(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings(windows={"max_length": 4096, "stride": 32, "words": "pretokenizer"})(copy)
+    predictor = Predictor.load(copy, threads=1)
+    with pytest.raises(ModelError, match=r"onnxruntime cannot run it on 1 window\(s\) of \d+ pieces") as caught:
+        predictor.predict([f"{TEXTS[0]} " * 300])
+    assert "keep model, tokenizer and settings of one conversion together" in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_file_is_no_folder(copy: Path) -> None:
@@ -259,7 +291,8 @@ def test_a_local_folder_needs_neither_torch_nor_transformers_nor_mlflow(tiny_ser
     code = (
         "import sys; from nertrail import Predictor;"
         f"print(len(Predictor.load({str(tiny_served)!r}).predict(['Anna Baker lives in Oslo.'])[0]));"
-        "print([name for name in ('torch', 'transformers', 'mlflow', 'onnx', 'pydantic') if name in sys.modules])"
+        "heavy = ('torch', 'transformers', 'mlflow', 'onnx', 'pydantic', 'scipy', 'sklearn', 'pandas', 'yaml');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.splitlines(), done.stderr) == (["2", "[]"], "")

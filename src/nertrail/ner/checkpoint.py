@@ -21,6 +21,7 @@ MANIFEST = "nertrail.json"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+SCHEMA = 1  # of nertrail.json; it grows when an older nertrail would misread a newer file
 REMEDY = "name a checkpoint folder that nertrail wrote"
 
 
@@ -64,7 +65,7 @@ def write_manifest(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
 def write_settings(checkpoint: Checkpoint) -> None:
     """Write nertrail.json alone."""
     content = {
-        "schema": 1,
+        "schema": SCHEMA,
         "version": __version__,
         "backbone": checkpoint.backbone_name,
         "types": list(checkpoint.labels.types),
@@ -82,11 +83,12 @@ def read_manifest(path: Path) -> Checkpoint:
     """Read a folder's settings, whatever weights lie beside them.
 
     Raises:
-        ModelError: no nertrail.json, or one that is broken.
+        ModelError: no nertrail.json, one that is broken, or one of a newer nertrail.
     """
     place = path / MANIFEST
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
+        _check_schema(content["schema"], content.get("version"), place)
         labels, windows = LabelSet(tuple(content["types"])), WindowSettings(**content["windows"])
         if content["decoding"] not in METHODS:
             raise ValueError(f"unknown decoding {content['decoding']!r}")  # noqa: TRY301 - told as the others are
@@ -98,6 +100,16 @@ def read_manifest(path: Path) -> Checkpoint:
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         found = f"not a checkpoint's settings: {error!r}"
         raise ModelError(found, place=str(place), remedy="train the model again, or restore the file") from error
+
+
+def _check_schema(found: object, version: object, place: Path) -> None:
+    if not isinstance(found, int) or found < 1:
+        raise ValueError(f"schema {found!r}")
+    if found > SCHEMA:
+        problem = (
+            f"has schema {found}, written by nertrail {version}; this is nertrail {__version__}, which reads {SCHEMA}"
+        )
+        raise ModelError(problem, place=str(place), remedy="install that version of nertrail, or a newer one")
 
 
 def _inside(folder: Path) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
 from nertrail.errors import ModelError
-from nertrail.ner.checkpoint import Checkpoint, read_manifest
+from nertrail.ner.checkpoint import TOKENIZER, Checkpoint, read_config, read_manifest
 from nertrail.ner.devices import providers
 from nertrail.ner.documents import Document, Span
 from nertrail.ner.labels import Floats, LabelSet
@@ -81,7 +81,7 @@ class OnnxRecognizer(_FromCheckpoint):
         device: "cpu", "cuda" or "auto" (CUDA where this onnxruntime has it).
 
     Raises:
-        ModelError: no such file, onnxruntime cannot load it, or its outputs are not those of the labels beside it.
+        ModelError: no such file, onnxruntime cannot load it, or what lies beside it (labels, tokenizer) is another's.
         ConfigError: no such device.
     """
 
@@ -91,12 +91,19 @@ class OnnxRecognizer(_FromCheckpoint):
         super().__init__(read_manifest(folder))
         self._session = _session(folder / file, threads, device)
         self._inputs = {node.name for node in self._session.get_inputs()}
-        _check_outputs(self._session, len(self.labels), folder / file)
+        self._path = folder / file
+        _check_outputs(self._session, len(self.labels), self._path)
+        _check_vocabulary(self.tokenizer, read_config(folder), folder)
 
     def logits(self, windows: Sequence[Window]) -> list[Floats]:
         ids, mask = pad_batch(windows, self.pad_id)
         batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
-        (logits,) = self._session.run(["logits"], {name: batch[name] for name in batch if name in self._inputs})
+        try:
+            (logits,) = self._session.run(["logits"], {name: batch[name] for name in batch if name in self._inputs})
+        except Exception as error:  # its errors have no base of their own
+            remedy = "keep model, tokenizer and settings of one conversion together"
+            found = f"onnxruntime cannot run it on {ids.shape[0]} window(s) of {ids.shape[1]} pieces: {error}"
+            raise ModelError(found, place=str(self._path), remedy=remedy) from error
         return [rows[list(window.first)] for rows, window in zip(logits, windows, strict=True)]
 
     def close(self) -> None:
@@ -143,7 +150,7 @@ def _session(path: Path, threads: int | None, device: str) -> Any:
     if not path.is_file():
         raise ModelError("no such file", place=str(path), remedy="convert the checkpoint to ONNX first")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, too
     if threads is not None:
         options.intra_op_num_threads = threads
     chosen = providers(device, onnxruntime.get_available_providers())
@@ -163,3 +170,11 @@ def _check_outputs(session: Any, labels: int, path: Path) -> None:
     if isinstance(width, int) and width != labels:
         found = f"it yields {width} labels, the settings beside it name {labels}"
         raise ModelError(found, place=str(path), remedy="keep model and nertrail.json of one conversion together")
+
+
+def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> None:
+    """Pieces that the model has no row for end in an error, and only once a text has one."""
+    pieces, rows = tokenizer.get_vocab_size(), config.get("vocab_size")
+    if isinstance(rows, int) and pieces > rows:
+        found = f"knows {pieces} pieces, the model {rows}: it is another model's"
+        raise ModelError(found, place=str(folder / TOKENIZER), remedy="copy the whole folder of the converted model")
