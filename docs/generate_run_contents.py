@@ -39,6 +39,8 @@ _METRIC = "(macro-f1-span|micro-f1-span|macro-f1|loss)"
 _ENTITY = "(precision|recall|f1|support)"
 # (kinds, parts, what a name looks like, what it is called on the page)
 PATTERNS = (
+    ("trial", "metrics", rf"cv_std_{_METRIC}", "cv_std_{metric}"),
+    ("sweep", "metrics", rf"best_cv_std_{_METRIC}", "best_cv_std_{metric}"),
     ("trial", "metrics", rf"fold_\d+_{_METRIC}", "fold_{i}_{metric}"),
     ("sweep", "metrics", rf"best_fold_\d+_{_METRIC}", "best_fold_{i}_{metric}"),
     ("trial fold training", "metrics", rf"eval_{_METRIC}", "eval_{metric}"),

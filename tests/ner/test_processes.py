@@ -55,6 +55,19 @@ def together(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
+@pytest.mark.soak
+def test_accelerate_starts_them_as_torchrun_does(together: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    """`--multi_gpu` is its name for several processes; with `--cpu` it starts one, whatever their number."""
+    launch = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+    options = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    done = start(*launch, *options, "--main_process_port", "0", FITTING, str(tiny_backbone), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        name = f"report-{rank}.json"
+        assert (tmp_path / name).read_text() == (together / name).read_text()
+    assert weights(tmp_path) == weights(together)
+
+
 class TestTwoProcesses:
     def report(self, folder: Path, rank: int) -> Any:
         return json.loads((folder / f"report-{rank}.json").read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ import tiny
 from nertrail.errors import ConfigError, DataError, ModelError, TrialError
 from nertrail.ner import loop
 from nertrail.ner.checkpoint import Checkpoint
+from nertrail.ner.documents import Document, Span
 from nertrail.ner.evaluation import evaluate
 from nertrail.ner.history import Epoch, History
 from nertrail.ner.labels import LabelSet
@@ -324,6 +325,20 @@ class TestErrors:
     def test_bad_settings(self, change: dict[str, Any]) -> None:
         with pytest.raises(ConfigError):
             replace(SETTINGS, **change)
+
+
+def test_a_text_of_20000_pieces_is_trained_on_and_read(task: Task, tmp_path: Path) -> None:
+    part = "yesterday Anna Baker left Rome, and Archer Bank was glad. "
+    spans = [Span(10, 20, "PER"), Span(26, 30, "LOC"), Span(36, 47, "ORG")]
+    repeats = [
+        span._replace(start=span.start + at, end=span.end + at)
+        for at in range(0, 1500 * len(part), len(part))
+        for span in spans
+    ]
+    book = encode([Document("book", part * 1500, tuple(repeats))], task.tokenizer, LABELS, WindowSettings(120, 30))
+    assert book.pieces > 20_000
+    learnt = task._replace(train=book, validation=book).fit(tmp_path, BRIEF)
+    assert learnt.scores.micro_f1_span > 0.99
 
 
 def test_continued_training_starts_where_the_checkpoint_ended(fitted: Fitted, task: Task, tmp_path: Path) -> None:

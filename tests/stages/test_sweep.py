@@ -167,6 +167,10 @@ def test_folds_lie_below_their_trial_and_are_averaged(sweep: Sweep, memory: Memo
     assert trial.metrics["cv_mean"] == pytest.approx(statistics.fmean(values))
     assert trial.metrics["cv_std"] == pytest.approx(statistics.stdev(values))
     assert result.best.value == pytest.approx(trial.metrics["cv_mean"])
+    for name in ("macro-f1", "macro-f1-span", "micro-f1-span", "loss"):
+        found = [fold.metrics[name] for fold in folds]
+        assert trial.metrics[name] == pytest.approx(statistics.fmean(found))
+        assert trial.metrics[f"cv_std_{name}"] == pytest.approx(statistics.stdev(found))
     assert (result.checkpoint / "model.safetensors").is_file(), "the winner is refitted on the whole train split"
 
 

@@ -115,7 +115,8 @@ def _missing(split: str, settings: DataSettings) -> DataError:
     remedy = f"name it with data.{split}, or call it {STEMS[split][0]}{suffix}"
     if split != "train":
         remedy += ", or let it be made of train with data.split (a share of 0 goes without a test split)"
-    found = f"no file of the {split} split; the folder holds {_names(files[:10]) or 'nothing'}"
+    kind = "" if settings.format == "auto" else f"{settings.format} "
+    found = f"no {kind}file of the {split} split; the folder holds {_names(files[:10]) or 'nothing'}"
     return DataError(found, place=str(settings.path), remedy=remedy)
 
 

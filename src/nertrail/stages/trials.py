@@ -133,7 +133,7 @@ class Trials:
         )
 
     def _cross_validate(self, trial: optuna.Trial, made: Hyperparameters, run: Run) -> dict[str, float]:
-        """Every fold's metrics, and mean and standard deviation of the objective; prunes between folds."""
+        """Every fold's metrics, and mean (under its own name) and standard deviation of each; prunes between folds."""
         metrics: dict[str, float] = {}
         values: list[float] = []
         for index, data in enumerate(self.folds(self.data(made))):
@@ -141,9 +141,11 @@ class Trials:
             values.append(objective_of(scores, self.config.objective.metric))
             metrics.update({f"fold_{index}_{name}": value for name, value in scores.items()})
             _report(trial, statistics.fmean(values), index)
-        means = {name: statistics.fmean(metrics[f"fold_{i}_{name}"] for i in range(len(values))) for name in scores}
-        spread = {"cv_mean": statistics.fmean(values), "cv_std": statistics.stdev(values)}
-        return {**metrics, **means, **spread}
+        by_name = {name: [metrics[f"fold_{i}_{name}"] for i in range(len(values))] for name in scores}
+        means = {name: statistics.fmean(found) for name, found in by_name.items()}
+        spread = {f"cv_std_{name}": statistics.stdev(found) for name, found in by_name.items()}
+        objective = {"cv_mean": statistics.fmean(values), "cv_std": statistics.stdev(values)}
+        return {**metrics, **means, **spread, **objective}
 
     def _fold(
         self, trial: optuna.Trial, made: Hyperparameters, data: Prepared, index: int, run: Run
