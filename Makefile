@@ -1,6 +1,7 @@
 # Everything a person types is what CI runs.
 #   make demo   environment, installation, the quick start
-#   make test   environment, installation, every check
+#   make test   environment, installation, every check that is quick
+#   make soak   the long ones: kill -9 at thirty drawn moments, crashes at every place, a million points, every corpus
 #
 # TORCH picks the build of PyTorch, for example
 #   make demo TORCH="torch==2.13.0 --index-url <your index>"
@@ -12,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY = true
 export NO_ALBUMENTATIONS_UPDATE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test install lint unit lock clean
+.PHONY: demo test soak install lint unit lock clean
 
 demo: install
 	$(BIN)/nertrail run config/quickstart.yaml
@@ -37,6 +38,10 @@ lint:
 
 unit:
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak"
+
+# What shares an expensive beginning stays together (xdist_group), everything else goes where there is room.
+soak: install
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m soak --durations=15
 
 lock:
 	@echo '# Written by `make lock`: what the development environment holds. Installed with pip.' > requirements.lock

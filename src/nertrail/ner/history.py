@@ -34,12 +34,19 @@ class Epoch:
 
 @dataclass
 class History:
-    """The epochs so far and the scores of the best one."""
+    """The epochs so far and the scores of the best one.
+
+    Attributes:
+        pieces: word pieces trained on in these epochs (padding aside), by all processes together.
+        seconds: wall time of training in these epochs, evaluation aside.
+    """
 
     metric: str
     epochs: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
     best_scores: Scores | None = None
+    pieces: int = 0
+    seconds: float = 0.0
 
     def add(self, epoch: Epoch, scores: Scores) -> bool:
         """Append an epoch; say whether it is the best so far (of equal ones the first is)."""
@@ -64,6 +71,8 @@ class History:
             epochs=[Epoch(**epoch) for epoch in content["epochs"]],
             best_epoch=content["best_epoch"],
             best_scores=_scores(scores) if scores else None,
+            pieces=content["pieces"],
+            seconds=content["seconds"],
         )
 
     def _value(self, epoch: Epoch) -> float:

@@ -90,7 +90,7 @@ class Keeper:
 
 
 class Loop(Trainer):  # type: ignore[misc]  # transformers is not typed
-    """One training; `tokens` and `seconds` count what was trained on, evaluation aside."""
+    """One training; what it has trained on, and for how long, is counted in its history."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Loop(Trainer):  # type: ignore[misc]  # transformers is not typed
         )  # evaluate() has its own
         self.remove_callback(PrinterCallback)
         self.keeper, self.history, self.listeners = keeper, history, listeners
-        self.tokens, self.seconds, self.since = 0, 0.0, 0.0
+        self.pieces, self.since = 0, 0.0  # of this epoch, in this process
         self._mean_labelled = _labelled(rows) / max(1, math.ceil(len(rows) / keeper.settings.batch_size))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
@@ -141,7 +141,7 @@ class Loop(Trainer):  # type: ignore[misc]  # transformers is not typed
         return total / (labels != IGNORED).sum().clamp(min=1)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> torch.Tensor:
-        self.tokens += int(inputs["attention_mask"].sum())
+        self.pieces += int(inputs["attention_mask"].sum())
         loss: torch.Tensor = super().training_step(model, inputs, *rest, **more)
         if not torch.isfinite(loss):
             rate = self.keeper.settings.learning_rate
@@ -150,7 +150,8 @@ class Loop(Trainer):  # type: ignore[misc]  # transformers is not typed
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score an epoch, keep the model if it is the best, tell the listener, stop if patience is over."""
-        self.seconds += time.perf_counter() - self.since
+        self.history.seconds += time.perf_counter() - self.since
+        self.history.pieces += sum(ranks.collected(self.pieces))
         scores = self.keeper.scores(self.model)
         logged = self.state.log_history[-1]
         epoch = Epoch(len(self.history.epochs) + 1, scores.metrics(), logged["loss"], logged["learning_rate"])
@@ -171,13 +172,13 @@ class Loop(Trainer):  # type: ignore[misc]  # transformers is not typed
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
-    """Starts the clock of an epoch, and passes the steps on."""
+    """Starts clock and count of an epoch, and passes the steps on."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        self._loop.since = time.perf_counter()
+        self._loop.pieces, self._loop.since = 0, time.perf_counter()
 
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
         if self._loop.listeners.on_step is not None:

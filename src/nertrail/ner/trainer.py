@@ -81,8 +81,8 @@ class Fitted:
 
     Attributes:
         scores: of the best epoch on the validation data, in `precision`; an fp32 score needs the checkpoint reloaded.
-        tokens_per_second: pieces trained on (padding aside) per second of training (evaluation aside); 0.0 if a
-            resumed training had nothing left to do.
+        tokens_per_second: pieces trained on (padding aside) per second of training (evaluation aside), over all
+            parts of a training that was interrupted.
         precision: the one used, never "auto".
     """
 
@@ -152,7 +152,7 @@ def fit(
         best_epoch=history.best_epoch,
         scores=history.best_scores,
         history=tuple(history.epochs),
-        tokens_per_second=sum(ranks.collected(loop.tokens)) / loop.seconds if loop.seconds else 0.0,
+        tokens_per_second=history.pieces / history.seconds,
         precision=precision,
     )
 

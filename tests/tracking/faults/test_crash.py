@@ -10,6 +10,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scenario
@@ -25,6 +26,14 @@ from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.protocol import RunStart
 from nertrail.tracking.receipt import Receipt
 from nertrail.tracking.sync import sync
+
+SOME, FEW = pytest.param(slice(0, None, 28), id="some"), pytest.param(slice(0, None, 12), id="some")
+
+
+def parts_of_all(parts: int) -> list[Any]:
+    """Every place, dealt to so many tests."""
+    dealt = [slice(part, None, parts) for part in range(parts)]
+    return [pytest.param(part, marks=pytest.mark.soak, id=f"all, {part.start + 1} of {parts}") for part in dealt]
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +111,13 @@ def test_undisturbed_delivery_equals_stock_calls(trial_of: Callable[[], Trial], 
     assert export(trial.uri) == expected
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.soak, id="all"), pytest.param(28, id="some")])
+@pytest.mark.parametrize("part", [SOME, *parts_of_all(6)])
 def test_a_crash_at_any_place_loses_and_doubles_nothing(
-    share: int, trial_of: Callable[[], Trial], expected: Export
+    part: slice, trial_of: Callable[[], Trial], expected: Export
 ) -> None:
     places = places_of(trial_of())
     assert {"open", "os.rename", "before", "after"} <= {place.split()[0] for place in places}
-    for place in range(1, len(places) + 1, share):
+    for place in range(1, len(places) + 1)[part]:
         where, found = crash_at(trial_of(), place)
         assert found == expected, where
 
@@ -142,16 +151,16 @@ def registering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "registering"
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.soak, id="all"), pytest.param(12, id="some")])
+@pytest.mark.parametrize("part", [FEW, *parts_of_all(1)])
 def test_a_model_is_registered_once_wherever_delivery_dies(
-    share: int, registering: Path, fresh_store: Path, tmp_path: Path
+    part: slice, registering: Path, fresh_store: Path, tmp_path: Path
 ) -> None:
     numbers = itertools.count()
 
     def trial() -> Trial:
         return Trial(registering, fresh_store, tmp_path / str(next(numbers)))
 
-    for place in range(1, len(places_of(trial())) + 1, share):
+    for place in range(1, len(places_of(trial())) + 1)[part]:
         dying = trial()
         assert dying.sync(place) is None
         where = f"{place}: {crashes.seen[-1]}"

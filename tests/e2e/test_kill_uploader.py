@@ -1,0 +1,114 @@
+"""kill -9 of the uploader alone, at drawn moments of its work, while a program goes on: nothing is lost or twice.
+
+`e2e/test_kill.py` kills the pipeline; every single place of delivery is `tracking/faults/test_crash.py`.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from e2e.commands import environment, nertrail
+from export import export
+from nertrail.records import Artifact, RunRecord, RunRef
+from nertrail.tracking.destination import name_destination, state_folder
+from nertrail.tracking.journal import JournalBackend
+from nertrail.tracking.liveness import holder
+from nertrail.tracking.protocol import PARENT_TAG, Point, RunStart
+from nertrail.tracking.state import load_progress
+from nertrail.tracking.sync import sync
+
+SEED, POINTS = 0, 300
+
+
+class Program:
+    """Writes a run a turn below one parent, and is delivered by uploaders that the test starts and kills."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.run_dir, self.uri, self.turns = folder / "run", uri, 0
+        self.state = state_folder(self.run_dir, uri)
+        self.journal = JournalBackend(self.run_dir)
+        self.journal.start(RunStart("parent", "parent", "killed", 1))
+        name_destination(self.run_dir, uri)
+
+    def write(self) -> None:
+        """A run with everything that a run can hold."""
+        self.turns += 1
+        uid, at = f"run-{self.turns}", 1_000 * self.turns
+        file = self.run_dir / f"{uid}.txt"
+        file.write_text(uid)
+        self.journal.start(RunStart(uid, uid, "killed", at, {PARENT_TAG: RunRef("parent")}))
+        record = RunRecord({"turn": self.turns}, {"once": at}, {"last": RunRef(uid)}, (Artifact(file, "file.txt"),))
+        self.journal.log(uid, record, at)
+        for step in range(POINTS):
+            self.journal.log_metrics(uid, [Point("loss", 1 / (step + 1), step, at + step)])
+        self.journal.log("parent", RunRecord(tags={"turn": self.turns}), at)
+        self.journal.end(uid, "FINISHED", at + POINTS)
+
+    def uploader(self) -> subprocess.Popen[bytes]:
+        """One that has begun: it holds the lock."""
+        command = [sys.executable, "-P", "-m", "nertrail.tracking.uploader", "--follow", str(self.run_dir)]
+        with (self.run_dir / "journal" / "uploader.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment(MLFLOW_TRACKING_URI=self.uri), process_group=0
+            )
+        self._until(lambda: (holder(self.state / "lock") or {}).get("pid") == process.pid)
+        return process
+
+    def seconds_to_deliver(self) -> float:
+        """From the lock to the last acknowledgement, of one turn that is let alone."""
+        process, began = self.uploader(), time.monotonic()
+        self._until(lambda: load_progress(self.state).delivered >= self.written)
+        seconds = time.monotonic() - began
+        process.kill()
+        process.wait()
+        return seconds
+
+    def kill_after(self, seconds: float) -> None:
+        process = self.uploader()
+        time.sleep(seconds)
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+
+    @property
+    def written(self) -> int:
+        """Events so far: the parent's start, and those of every turn."""
+        return 1 + self.turns * (POINTS + 4)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline, (self.run_dir / "journal" / "uploader.log").read_text()
+            time.sleep(0.005)
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.soak)])
+def test_an_uploader_may_die_as_often_as_it_likes(
+    kills: int, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    program, chance = Program(tmp_path, store), random.Random(SEED)
+    program.write()
+    whole = program.seconds_to_deliver()
+    for number in range(kills):
+        program.write()
+        moment = chance.random() * whole
+        program.kill_after(moment)
+        delivered = load_progress(program.state).delivered
+        print(f"seed {SEED}, kill {number}: {moment:.3f} s, {delivered} of {program.written} events delivered")
+    program.journal.end("parent", "FINISHED", 10**6)
+    program.journal.close()
+    verified = nertrail(tmp_path, "sync", "run", "--verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert sync(program.run_dir, f"sqlite:///{tmp_path}/other.db").complete
+    found = export(store)
+    assert found == export(f"sqlite:///{tmp_path}/other.db")
+    assert len(found) == program.turns + 1 == kills + 2
+    assert {(len(runs), runs[0]["status"]) for runs in found.values()} == {(1, "FINISHED")}
