@@ -126,6 +126,7 @@ def test_two_programs_share_it_and_neither_hears_of_it(
     tracker = MLflowTrainingTracker("e", tracking_uri=store, run_dir=run_dir)
     with tracker.start_training_run("long", "mini") as run:
         pid = until(lambda: uploader_of(run_dir, store))
+        assert os.readlink(f"/proc/{pid}/cwd") == str(Path(store.removeprefix("sqlite:///")).parent)
         command = [sys.executable, *STRICT, "-c", SCRIPT, store, str(run_dir)]
         other = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (other.returncode, other.stderr) == (0, "")

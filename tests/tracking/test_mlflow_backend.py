@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.profiles import Profile
-from nertrail.tracking.protocol import PARENT_TAG, Point, RunStart, Unreachable
+from nertrail.tracking.protocol import PARENT_TAG, UID_TAG, Point, RunStart, Unreachable
 from nertrail.tracking.uploader import status, sync
 from tracking_fixtures import free_port
 from tracking_views import files, of_mlflow, runs_on
@@ -153,6 +154,23 @@ def test_what_a_server_does_not_take_becomes_a_file_and_a_count(store: str, tmp_
     assert set(overflow["metrics"]) == {"test_macro-f1", "e2e_latency"}
     assert overflow["params"] == {"a": "123456789", "c": "3"}
     assert (seen.tags["source"], seen.tags["nertrail.overflow"]) == ("123456789", "5")
+
+
+def test_a_run_that_is_not_ours_is_never_touched(journal: JournalBackend, tmp_path: Path, store: str) -> None:
+    """Not one of the same name in the same experiment, and not one that another program's journal left open."""
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.create_experiment("e")
+    foreign = [
+        client.create_run(experiment, start_time=1, run_name="p", tags=tags).info.run_id
+        for tags in ({}, {UID_TAG: "of-another-journal"})
+    ]
+    before = [client.get_run(run_id).to_dictionary() for run_id in foreign]
+    write(journal)
+    journal.start(RunStart(uuid.uuid4().hex, "left open", "e", 3))
+    journal.close()
+    assert sync(tmp_path / "run", store).complete
+    assert {run.info.status for run in client.search_runs([experiment], "status = 'KILLED'")} == {"KILLED"}
+    assert [client.get_run(run_id).to_dictionary() for run_id in foreign] == before
 
 
 def test_a_param_that_changed_on_resume_becomes_a_tag(journal: JournalBackend, tmp_path: Path, store: str) -> None:

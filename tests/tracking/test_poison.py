@@ -14,7 +14,7 @@ from nertrail.tracking.carrier import Uploader
 from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.memory import MemoryBackend
-from nertrail.tracking.patience import _FEWEST_TRIES, _TRIES
+from nertrail.tracking.patience import _TRIES
 from nertrail.tracking.protocol import Point, RunStart, Unreachable
 from nertrail.tracking.rows import run_rows
 from nertrail.tracking.state import load_health, load_progress, load_rejected
@@ -162,7 +162,7 @@ def test_a_record_has_a_few_tries_and_each_after_it_fewer(run_dir: Path) -> None
     assert all(_TRIES <= backend.failed[f"log {uid}"] <= _TRIES + alone for uid in "ab")
     backend = Poisoned(lambda call: call[1] == "a" and call[0] != "start")
     sync(run_dir, "sqlite:////third/mlflow.db", backend=backend)
-    assert backend.failed.total() <= 46 * _FEWEST_TRIES + 20
+    assert backend.failed.total() <= 43 + 50
 
 
 def test_a_server_that_is_away_as_a_whole_is_waited_for(run_dir: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -242,3 +245,24 @@ def test_a_long_log_is_clean_too(tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("step\n" * 250_000 + text)
     described = blobs.store(tmp_path / "blobs", Artifact(tmp_path / "train.log", "train.log"))
     assert secret.encode() not in (tmp_path / "blobs" / described["files"][0]["sha256"]).read_bytes()
+
+
+LOGS = """
+import logging, sys
+from nertrail.tracking import uploader
+uploader._log_clean()
+logging.getLogger("urllib3").warning("retrying %s", sys.argv[1])
+logging.getLogger("mlflow").info(sys.argv[2])
+raise ValueError(sys.argv[1])
+"""
+
+
+def test_the_uploaders_log_is_clean(tmp_path: Path) -> None:
+    url, secret = SHAPES["url"]
+    command = [sys.executable, "-c", LOGS, url, f"says {VALUE}"]
+    environment = {**os.environ, "MY_SERVICE_TOKEN": VALUE}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert secret not in done.stderr and VALUE not in done.stderr
+    assert done.stderr.count("mlflow.example.com") == 2 and f"says {MASK}" in done.stderr
+    assert "the uploader failed" in done.stderr and "Traceback" in done.stderr

@@ -17,9 +17,11 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from typer.testing import CliRunner
 
 import nertrail
 from nertrail import Predictor
+from nertrail.cli import app
 from nertrail.errors import ModelError, PromotionError
 from nertrail.promotion import judge, promote
 from nertrail.records import Artifact, ModelVersion, RunRecord
@@ -27,7 +29,7 @@ from nertrail.tracking import pyfunc, registry
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.profiles import Profile
-from nertrail.tracking.protocol import RunStart
+from nertrail.tracking.protocol import RunStart, now_ms
 from nertrail.tracking.uploader import sync
 from tracking_fixtures import free_port
 
@@ -48,12 +50,12 @@ def record(folder: Path, gate: str = "passed") -> RunRecord:
     return RunRecord(artifacts=(Artifact(folder, "model", True, version),))
 
 
-def log(store: str, uid: str, folder: Path, gate: str = "passed", **options: Any) -> str:
+def log(store: str, uid: str, folder: Path, gate: str = "passed", *, at_ms: int | None = None, **options: Any) -> str:
     """A conversion run with the model, straight on the store; its run id."""
     backend = MlflowBackend(store, **options)
     backend.start(RunStart("t", "training", "my/experiment", 1, {}))
     backend.start(RunStart(uid, "conversion", "my/experiment", 2, {}))
-    backend.log(uid, record(folder, gate), 3)
+    backend.log(uid, record(folder, gate), at_ms or now_ms())
     return str(backend.run_id(uid))
 
 
@@ -123,6 +125,27 @@ def test_an_alias_that_was_moved_since_is_left_alone(store: str, model: Path) ->
     log(store, "a", model)
     with pytest.raises(MlflowException):
         client(store).get_model_version_by_alias("my-experiment", "challenger")
+
+
+def test_an_alias_moves_late_only_when_it_is_told_to(store: str, model: Path, tmp_path: Path) -> None:
+    def challenger() -> str:
+        return str(client(store).get_model_version_by_alias("e", "challenger").version)
+
+    for uid, at_ms in (("first", 3), ("late", 3), ("live", now_ms())):
+        journal = JournalBackend(tmp_path / uid)
+        journal.start(RunStart(uid, "conversion", "e", 2, {}))
+        journal.log(uid, record(model), at_ms)
+        journal.end(uid, "FINISHED", at_ms)
+        journal.close()
+    assert sync(tmp_path / "first", store).complete and challenger() == "1"  # late, but nobody else has it
+    assert sync(tmp_path / "late", store).complete and challenger() == "1"
+    command = ["sync", str(tmp_path / "late"), "--promote"]
+    for told in (True, False):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0 and ("models:/e@challenger is version 2" in done.output) is told, done.output
+        assert challenger() == "2"
+    assert sync(tmp_path / "live", store).complete and challenger() == "3"
+    assert CliRunner().invoke(app, command).exit_code == 0 and challenger() == "3"
 
 
 @pytest.mark.parametrize("verb", ["create_registered_model", "set_registered_model_alias"])

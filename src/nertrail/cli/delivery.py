@@ -26,6 +26,9 @@ def sync(
     verify: Annotated[
         bool, typer.Option("--verify", help="Then compare counts and the sha256 of artifacts with the server.")
     ] = False,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Move aliases to this run dir's models, though they come late.")
+    ] = False,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="Verify, then remove the kept copies of artifacts that every server holds."),
@@ -51,6 +54,8 @@ def sync(
     same = dry_run or not (verify or prune) or _verified(run_dir, to, quiet)
     if not receipt.complete or receipt.waiting or not same:
         raise typer.Exit(NOT_DELIVERED)
+    if promote and not dry_run:
+        _promote(run_dir, to, quiet)
     if prune:
         _prune(run_dir, marks, quiet)
 
@@ -118,6 +123,16 @@ def _verified(run_dir: Path, to: str | None, quiet: bool) -> bool:
         points, files = sum(run.points for run in runs), sum(run.artifacts for run in runs)
         print(f"verified    {len(runs) - len(wrong)} of {len(runs)} runs, {points} metric points, {files} artifacts")
     return not wrong
+
+
+def _promote(run_dir: Path, to: str | None, quiet: bool) -> None:
+    from nertrail.tracking.registry import take_aliases
+    from nertrail.tracking.sync import status as delivery
+
+    for uri, rows in delivery(run_dir, to).items():
+        given = take_aliases([row.run_id for row in rows if row.run_id], uri)
+        for line in [] if quiet else given:
+            print(f"promoted    {line}")
 
 
 def _prune(run_dir: Path, marks: dict[str, int], quiet: bool) -> None:

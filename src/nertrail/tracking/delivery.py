@@ -116,8 +116,8 @@ class Delivery:
                 self._limit = min(self._limit, max((chunk.offset - offset) // 8, smallest))
                 self._reach(name, min([self._mark, *(batch.mark for batch in self._batches.values())]))
                 raise
-            self._limit = min(self._limit * 2, segments.CHUNK_BYTES)
-            self._patience.went_on()
+            if self._patience.went_on():  # where one failed, the next may, too
+                self._limit = min(self._limit * 2, segments.CHUNK_BYTES)
             self._reach(name, _Mark(chunk.offset, self._mark.records) if whole else self._mark)
             return self.progress.offsets[name] > offset
         return False
@@ -237,6 +237,7 @@ class Delivery:
 
     def _try(self, event: Event, verb: Callable[..., None], *args: Any) -> None:
         """Call a verb; what the server refuses, or fails at again and again, is set aside and the rest goes on."""
+        kind = f"{event['run']} {verb.__name__}"
         if self._patience.gave_up(event):
             return
         try:
@@ -246,11 +247,11 @@ class Delivery:
         except Unreachable as error:
             self._blame_server(error, event["run"])
             tries = self._patience.failed(event)
-            if not self._alone or not self._patience.gives_up(event):
+            if not self._alone or not self._patience.gives_up(event, kind):
                 raise Stuck(str(error), tries) from error
             self._refuse(f"{error} ({tries} times, while the server took other calls)", event)
         else:
-            self._patience.worked()
+            self._patience.worked(kind)
 
     def _blame_server(self, error: Unreachable, uid: str) -> None:
         """Raise the error if the server as a whole is away; return where it is only this call that fails."""

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import nertrail
-from nertrail.tracking.destination import name_destination, resolve, sqlite_path, state_folder
+from nertrail.tracking.destination import name_destination, sqlite_path, state_folder
 from nertrail.tracking.liveness import holder
 from nertrail.tracking.redaction import without_password
 from nertrail.tracking.state import Health, load_health, save_health
@@ -105,12 +105,6 @@ class Launcher:
                 self.run_dir / "journal",
                 self.run_dir,
             )
-
-
-def start_uploader(run_dir: str | Path, tracking_uri: str | None = None, *, linger_s: float = 30.0) -> None:
-    """Start delivery of a run dir in the background if none runs yet: early, so that it is warm when it is needed."""
-    path = Path(run_dir).absolute()
-    Launcher(path, resolve(tracking_uri), linger_s).look()
 
 
 def _mlflow_is_there() -> bool:

@@ -1,4 +1,4 @@
-"""Delivery to an MLflow server or database. The only module that imports mlflow, and only once it is used.
+"""Delivery to an MLflow server or database. Imports mlflow, and only once it is used.
 
 Everything goes through `MlflowClient` with explicit run ids: the fluent API's active run is never touched. A run is
 found by its uid before it is made, so delivering a journal twice makes nothing twice.
@@ -7,7 +7,6 @@ found by its uid before it is made, so delivering a journal twice makes nothing 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import math
@@ -19,9 +18,10 @@ from typing import Any
 
 from nertrail.records import Artifact, DatasetInput, ModelVersion, RunRecord, Value, read_json, write_json
 from nertrail.tracking import batches
-from nertrail.tracking.destination import resolve, sqlite_path
+from nertrail.tracking.destination import resolve
 from nertrail.tracking.fitting import OVERFLOW_TAG, Fitting, text, texts
 from nertrail.tracking.mlflow_client import Unauthorised, looking, patience, translated
+from nertrail.tracking.mlflow_store import experiment_id, forget_stores, initialise
 from nertrail.tracking.mlflow_view import Held, held_by
 from nertrail.tracking.namesakes import CREATED_TAG, choose
 from nertrail.tracking.profiles import Profile, profile_of
@@ -75,7 +75,7 @@ class MlflowBackend:
                 if artifact.version is None:
                     self._upload(run_id, artifact)
                 else:
-                    self._register(run_id, artifact, artifact.version)
+                    self._register(run_id, artifact, artifact.version, at_ms)
             if record.datasets:
                 self._client().log_inputs(run_id, datasets=_datasets(record.datasets))
             self._send(uid, record.params, record_points(record, at_ms), record.tags)
@@ -136,7 +136,7 @@ class MlflowBackend:
                 yield
         except Unauthorised:
             self._connection = None
-            _forget_stores()
+            forget_stores()
             raise
 
     def _require(self, uid: str) -> str:
@@ -150,13 +150,13 @@ class MlflowBackend:
         if self._connection is None:
             from mlflow import MlflowClient
 
-            _initialise(self.uri)
+            initialise(self.uri)
             self._connection = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._connection
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
-            self._experiments[name] = _experiment_id(self._client(), self.uri, name)
+            self._experiments[name] = experiment_id(self._client(), self.uri, name)
         return self._experiments[name]
 
     def _all_experiments(self, max_age_s: float) -> list[str]:
@@ -246,66 +246,16 @@ class MlflowBackend:
             self._client().set_tag(run_id, OVERFLOW_TAG, str(fitting.count()))
         draft.replace(self._overflow / f"{uid}.json")
 
-    def _register(self, run_id: str, artifact: Artifact, version: ModelVersion) -> None:
+    def _register(self, run_id: str, artifact: Artifact, version: ModelVersion, at_ms: int) -> None:
         """Make the folder a version of the experiment's model."""
         from nertrail.tracking.registry import register
 
         with patience():
-            register(self._client(), run_id, artifact.path, version, self.run_id, self.profile.logged_models)
+            models = self.profile.logged_models
+            register(self._client(), run_id, artifact.path, version, at_ms, self.run_id, models)
 
     def _upload(self, run_id: str, artifact: Artifact) -> None:
         upload(self._client(), run_id, artifact, rewrites=self.profile.rewrites_artifacts)
-
-
-def _experiment_id(client: Any, uri: str, name: str) -> str:
-    """The experiment of this name, made if need be; in a sqlite store below the folder of the store."""
-    with looking():
-        found = client.get_experiment_by_name(name)
-    if found is None:
-        return _create_experiment(client, uri, name)
-    if found.lifecycle_stage != "active":
-        raise Unreachable(f"experiment {name!r} was deleted on the server: restore it there, or choose another name")
-    return str(found.experiment_id)
-
-
-def _create_experiment(client: Any, uri: str, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    path = sqlite_path(uri)
-    try:
-        if path is not None:
-            return str(_sqlite_store(path).create_experiment(name))
-        return str(client.create_experiment(name))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    return str(client.get_experiment_by_name(name).experiment_id)  # another delivery was faster
-
-
-def _initialise(uri: str) -> None:
-    """Make the tables of a fresh sqlite store, one process at a time: migrations that run side by side fail."""
-    path = sqlite_path(uri)
-    if path is None:
-        return
-    if not path.parent.is_dir():
-        raise Unreachable(f"{path.parent} does not exist, so no sqlite store can be there")
-    with (path.parent / f".{path.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _sqlite_store(path)
-
-
-def _sqlite_store(path: Path) -> Any:
-    """MLflow's own store, told where artifacts lie: left alone it resolves ./mlruns against whoever comes first."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    return SqlAlchemyStore(f"sqlite:///{path}", (path.parent / "mlruns").as_uri())
-
-
-def _forget_stores() -> None:
-    """MLflow keeps a store, and with it what a plugin knows of our credentials, for the life of the process."""
-    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
-
-    TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
 
 
 def _datasets(datasets: Sequence[DatasetInput]) -> list[Any]:

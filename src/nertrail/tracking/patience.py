@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from nertrail.tracking.events import Event
 
 _TRIES = 5
-_FEWEST_TRIES = 2
 
 
 class Patience:
-    """Counts how often one event failed in a row. Where one after another is given up, each gets fewer tries."""
+    """Counts how often one event failed in a row. Where one after another of a kind is given up, each gets fewer tries.
+
+    A kind is one verb on one run, for instance the uploads of a run.
+    """
 
     def __init__(self) -> None:
         self._event: Event | None = None
         self._tries = 0
-        self._in_a_row = 0
+        self._in_a_row: Counter[str] = Counter()
         self._given_up: list[Event] = []
 
     def failed(self, event: Event) -> int:
@@ -23,11 +27,11 @@ class Patience:
         self._event = event
         return self._tries
 
-    def gives_up(self, event: Event) -> bool:
+    def gives_up(self, event: Event, kind: str) -> bool:
         """Whether the event that failed last has had its tries."""
-        if self._tries < max(_TRIES - self._in_a_row, _FEWEST_TRIES):
+        if self._tries < max(_TRIES - self._in_a_row[kind], 1):
             return False
-        self._in_a_row += 1
+        self._in_a_row[kind] += 1
         self._given_up.append(event)
         return True
 
@@ -39,10 +43,12 @@ class Patience:
         """The server as a whole was away: that says nothing of the event."""
         self._event, self._tries = None, 0
 
-    def worked(self) -> None:
+    def worked(self, kind: str) -> None:
         """A call was answered."""
-        self._in_a_row = 0
+        self._in_a_row.pop(kind, None)
 
-    def went_on(self) -> None:
-        """The record is done with."""
+    def went_on(self) -> bool:
+        """The records are done with; whether without giving up a part of them."""
+        clean = not self._given_up
         self._given_up.clear()
+        return clean

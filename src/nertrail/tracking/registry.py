@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nertrail.tracking.mlflow_download import cache_folder, client_of, fetch, server
+from nertrail.tracking.protocol import now_ms
 from nertrail.tracking.pyfunc import save_pyfunc
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 _ARTIFACT = "model"
+HELD_BACK_TAG = "nertrail.alias_held_back"
+_LATE_MS = 600_000  # a delivery this long after the record may be behind what people have decided since
 _DONE_TAG = "nertrail.registered"  # the last thing set: a version without it is completed by the next delivery
 _NO_ENDPOINT = (404, 405, 501)
 
@@ -38,13 +41,17 @@ def register(
     run_id: str,
     folder: Path,
     version: ModelVersion,
+    at_ms: int,
     run_id_of: Callable[[str], str | None],
     logged_models: bool,
 ) -> None:
     """Make `folder` a version of the model that is named after the run's experiment. Repeated, it changes nothing.
 
+    An alias that another version has is taken over now, but not by a late delivery: see `take_aliases`.
+
     Args:
         client: an MlflowClient.
+        at_ms: when it was recorded that the folder is to be a version.
         run_id_of: the server's id of the run with a uid, None where it has none.
         logged_models: whether to try the server's logged models; without them the model is an artifact of the run.
     """
@@ -56,9 +63,34 @@ def register(
     number = known[0].version if known else _create(client, run, name, folder, logged_models)
     for key, value in {**version.tags, **_lineage(run_id, version, run_id_of)}.items():
         client.set_model_version_tag(name, number, key, value)
-    if version.alias:
+    if version.alias and now_ms() - at_ms > _LATE_MS and _is_elsewhere(client, name, version.alias, number):
+        client.set_model_version_tag(name, number, HELD_BACK_TAG, version.alias)
+    elif version.alias:
         client.set_registered_model_alias(name, version.alias, number)
     client.set_model_version_tag(name, number, _DONE_TAG, "true")
+
+
+def take_aliases(run_ids: Sequence[str], tracking_uri: str | None = None) -> list[str]:
+    """Give the models of these runs the aliases that they came too late for; the last run's wins. What was given.
+
+    Raises:
+        ModelError: the server does not answer.
+    """
+    given = []
+    with server(tracking_uri, "aliases") as uri:
+        client = client_of(uri)
+        for run_id in run_ids:
+            for made in client.search_model_versions(f"run_id = '{run_id}'"):
+                if alias := made.tags.get(HELD_BACK_TAG):
+                    client.set_registered_model_alias(made.name, alias, made.version)
+                    client.delete_model_version_tag(made.name, made.version, HELD_BACK_TAG)
+                    given.append(f"models:/{made.name}@{alias} is version {made.version}")
+    return given
+
+
+def _is_elsewhere(client: Any, name: str, alias: str, number: str) -> bool:
+    """Whether another version has the alias."""
+    return str(client.get_registered_model(name).aliases.get(alias, number)) != str(number)
 
 
 def whole_versions(client: Any, run_id: str) -> int:

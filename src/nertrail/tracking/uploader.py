@@ -24,6 +24,7 @@ from nertrail.tracking.liveness import held
 from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.mlflow_client import short_tries
 from nertrail.tracking.protocol import Destination
+from nertrail.tracking.redaction import environment_secrets, redact
 from nertrail.tracking.state import load_health
 from nertrail.tracking.sync import status, sync
 
@@ -79,13 +80,28 @@ def _eventually_held(lock: Path) -> Iterator[bool]:
         time.sleep(0.05)
 
 
+class _Clean(logging.Formatter):
+    """Lines without secrets, whoever logs them: mlflow and the libraries below it name URLs and headers."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record), environment_secrets())
+
+
+def _log_clean() -> None:
+    """Everything goes to stderr, which is uploader.log, through `_Clean`; a failure of the process itself as well."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Clean("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    sys.excepthook = lambda *error: logging.critical("the uploader failed", exc_info=error)
+
+
 def main(argv: list[str] | None = None) -> int:
     """The uploader process."""
     parser = argparse.ArgumentParser(prog="nertrail.tracking.uploader")
     parser.add_argument("--follow", type=Path, required=True, metavar="RUN_DIR")
     parser.add_argument("--linger", type=float, default=30.0, metavar="SECONDS")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _log_clean()
     stop = threading.Event()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it outlives the terminal
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -1,0 +1,65 @@
+"""The store behind a tracking URI: its tables, its experiments, where their artifacts lie.
+
+Imports mlflow, lazily, as the backend does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import Any
+
+from nertrail.tracking.destination import sqlite_path
+from nertrail.tracking.mlflow_client import looking
+from nertrail.tracking.protocol import Unreachable
+
+
+def experiment_id(client: Any, uri: str, name: str) -> str:
+    """The experiment of this name, made if need be; in a sqlite store below the folder of the store."""
+    with looking():
+        found = client.get_experiment_by_name(name)
+    if found is None:
+        return _create_experiment(client, uri, name)
+    if found.lifecycle_stage != "active":
+        raise Unreachable(f"experiment {name!r} was deleted on the server: restore it there, or choose another name")
+    return str(found.experiment_id)
+
+
+def _create_experiment(client: Any, uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    path = sqlite_path(uri)
+    try:
+        if path is not None:
+            return str(_sqlite_store(path).create_experiment(name))
+        return str(client.create_experiment(name))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return str(client.get_experiment_by_name(name).experiment_id)  # another delivery was faster
+
+
+def initialise(uri: str) -> None:
+    """Make the tables of a fresh sqlite store, one process at a time: migrations that run side by side fail."""
+    path = sqlite_path(uri)
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise Unreachable(f"{path.parent} does not exist, so no sqlite store can be there")
+    with (path.parent / f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _sqlite_store(path)
+
+
+def _sqlite_store(path: Path) -> Any:
+    """MLflow's own store, told where artifacts lie: left alone it resolves ./mlruns against whoever comes first."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    return SqlAlchemyStore(f"sqlite:///{path}", (path.parent / "mlruns").as_uri())
+
+
+def forget_stores() -> None:
+    """MLflow keeps a store, and with it what a plugin knows of our credentials, for the life of the process."""
+    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
+    TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
