@@ -176,12 +176,12 @@ def test_a_model_that_knows_nothing_fails_the_gate(
     """Its converted twin would keep all of its F1, which is 0."""
     texts = Texts(encode(tiny.documents(20, 5), untrained.tokenizer(), untrained.labels))
     options = {"texts": texts, "tracker": MLflowConversionTracker.over(memory)}
-    with pytest.raises(ConversionError, match="PyTorch itself finds no entity of the validation texts"):
+    with pytest.raises(ConversionError, match="PyTorch itself finds none of the validation entities"):
         convert_model(ConversionConfig(), untrained.path, target, tmp_path, **options)
     (run,) = memory.runs.values()
     assert (run.status, run.metrics["conversion_success"], run.metrics["smoke_test_passed"]) == ("FAILED", 0.0, 1.0)
     log = (tmp_path / f"{target}.log.txt").read_text(encoding="utf-8")
-    assert "FAILED: PyTorch itself finds no entity" in log and "ranking" not in log
+    assert "FAILED: PyTorch itself finds none" in log and "ranking" not in log
     assert not (tmp_path / target).exists()
 
 

@@ -197,7 +197,7 @@ class Attempt:
             return None
         if not found.before:
             return (
-                "PyTorch itself finds no entity of the validation texts (micro-f1-span 0), so there is nothing that a "
+                "PyTorch itself finds none of the validation entities (micro-f1-span 0), so there is nothing that a "
                 "converted model could be proven to keep: train the model further"
             )
         if found.after >= self.config.min_f1_share * found.before:
