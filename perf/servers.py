@@ -49,7 +49,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=1):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
             return
         time.sleep(0.2)
     raise RuntimeError("the mlflow server did not start")
