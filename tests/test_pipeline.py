@@ -14,7 +14,10 @@ import recorded
 import tiny_experiment
 from nertrail.errors import ConfigError, DataError, ModelError
 from nertrail.experiment import load_experiment
-from nertrail.ner import onnx
+from nertrail.ledger import Ledger
+from nertrail.ner import lengths, onnx
+from nertrail.ner.checkpoint import read_manifest
+from nertrail.ner.windows import WindowSettings
 from nertrail.pipeline import PipelineResult, check_inputs, check_steps, check_types, run_pipeline
 from nertrail.records import read_json, write_json
 from nertrail.tracking.memory import MemoryRun
@@ -88,6 +91,24 @@ def test_what_is_gone_of_a_finished_run_is_made_again(pipeline: Pipeline, gone: 
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     result, said = pipeline()
     assert (done_again(said), path.exists(), result.report) == (again, True, result.run_dir / "report.html")
+
+
+def test_a_searched_window_reaches_all_that_follows(pipeline: Pipeline) -> None:
+    searched = "sweep.search_space={max_length: {type: choice, values: [16]}}"
+    result, _ = pipeline(searched, "sweep.enqueue=[]", name="searched")
+    made = {entry.step: entry.result for entry in Ledger(result.run_dir).entries()}
+    assert (made["training"]["params"]["max_length"], made["training"]["params"]["stride"]) == (16, 4)
+    for folder in (made["training"]["checkpoint"], made["conversion-onnx_fp32"]["folder"]):
+        assert read_manifest(Path(folder)).windows == WindowSettings(16, 4)
+    timed = [*made["benchmark-trials"], *made["benchmark-final"]]
+    assert [item["report"]["max_length"] for item in timed] == [16] * 3
+
+
+def test_windows_that_the_texts_leave_open_are_announced(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lengths, "candidates", lambda *_: (32, 16))
+    _, said = pipeline("windows.max_length=auto", "sweep.max_trials=2", name="auto")
+    note = "2 trials are random search; the first have windows of 32, 16 pieces and else the same values"
+    assert f"sweep-cut: starts ({note})" in said
 
 
 @pytest.mark.parametrize("failed", [False, True])

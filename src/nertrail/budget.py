@@ -91,7 +91,7 @@ def within_budget(
         return None
     parts = (experiment.sweep, experiment.training, experiment.benchmark, experiment.hyperparameters)
     shown = [part.model_dump(mode="json") for part in parts] + [b.model_dump(mode="json") for b in experiment.backbones]
-    mark = fingerprint(shown, inputs.version, whole)
+    mark = fingerprint(shown, inputs.version, inputs.windows.max_length, whole)
     path = run_dir / "plan.json"
     if path.is_file() and (known := BudgetPlan.model_validate(read_json(path))).mark == mark:
         return known

@@ -58,6 +58,15 @@ def contents(experiment: Experiment, inputs: Inputs) -> list[Any]:
     return [inputs.version, [backbone.digest() for backbone in experiment.backbones], source, old]
 
 
+def _sweep_note(config: SweepConfig, inputs: Inputs) -> str:
+    """What a reader should know of a search before it begins."""
+    notes = [f"{config.max_trials} trials are random search"] if config.is_random_search() else []
+    if len(inputs.compared) > 1 and "max_length" not in config.search_space:
+        tried = inputs.compared[: config.max_trials]
+        notes.append(f"the first have windows of {', '.join(map(str, tried))} pieces and else the same values")
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
 class _TrainingWork(NamedTuple):
     """What a training is called with, and the fingerprint of it."""
 
@@ -127,7 +136,7 @@ class Steps(Reuse):
             ),
             identity=fingerprint(base),
             folder=folder,
-            note=f" ({config.max_trials} trials are random search)" if config.is_random_search() else "",
+            note=_sweep_note(config, self.inputs),
         )
 
     def known_sweeps(self) -> list[SweepResult]:

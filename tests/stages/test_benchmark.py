@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from nertrail.errors import ModelError
 from nertrail.experiment import Experiment
 from nertrail.ner.checkpoint import Checkpoint
 from nertrail.ner.model import load_model, save_checkpoint
-from nertrail.records import read_json
+from nertrail.records import read_json, write_json
 from nertrail.stages.benchmark import BenchmarkConfig, Candidate, candidates_in, run_benchmarking
 from nertrail.stages.inputs import Inputs
 from nertrail.tracking.memory import MemoryBackend
@@ -72,6 +73,18 @@ def test_models_are_compared_only_when_they_were_measured_alike(
         run_benchmarking(CONFIG, candidates, texts, tmp_path, max_length=length)[0].conditions() for length in (32, 16)
     }
     assert len(found) == 2
+
+
+def test_models_of_different_windows_are_timed_at_the_shortest(
+    checkpoint: Path, texts: list[str], tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(checkpoint, tmp_path / "other"))
+    manifest = read_json(other / "nertrail.json")
+    write_json(other / "nertrail.json", {**manifest, "windows": {**manifest["windows"], "max_length": 16, "stride": 4}})
+    candidates = [Candidate("x", checkpoint, "cut"), Candidate("y", other, "cut")]
+    results = run_benchmarking(CONFIG, candidates, texts, tmp_path)
+    assert [result.report["max_length"] for result in results] == [16, 16]
+    assert len({result.conditions() for result in results}) == 1
 
 
 def test_candidates_are_found_in_folders(checkpoint: Path) -> None:
