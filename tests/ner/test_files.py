@@ -53,8 +53,9 @@ def test_a_split_may_be_missing_where_it_is_made_or_only_looked_at(tmp_path):
 
 def test_train_is_never_made(tmp_path):
     path = folder(tmp_path, "dev.conll", "test.conll")
-    with pytest.raises(DataError, match="no file of the train split"):
+    with pytest.raises(DataError, match="no file of the train split") as caught:
         find(DataSettings(path, split=SplitSettings()))
+    assert str(caught.value.remedy).endswith("or give one file as data.path and let data.split make its splits")
     assert set(find_some(DataSettings(path))) == {"validation", "test"}
 
 

@@ -81,3 +81,21 @@ def test_every_line_is_a_text(lines: list[str]) -> None:
             texts(content)
     else:
         assert [text.text for text in texts(content)] == lines
+
+
+@pytest.mark.parametrize(
+    "content, place, kind, warnings",
+    [
+        (b'{"text": "a"}\n{"text": "b"}\n', "standard input", "auto", 1),
+        (b'\xef\xbb\xbf{"text": "a"}\n', "a.txt", "auto", 1),
+        (b'{"text": "a"}\n', "standard input", "lines", 0),
+        (b'{"text": "a"}\n', "a.jsonl", "auto", 0),
+        (b'{"word": "a"}\n', "standard input", "auto", 0),
+        (b'a\n{"text": "b"}\n', "standard input", "auto", 0),
+    ],
+)
+def test_warns_of_records_read_as_lines(
+    content: bytes, place: str, kind: str, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts(content, place, kind)
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [place] * warnings

@@ -27,7 +27,7 @@ def predict(
     file: Annotated[str, typer.Argument(help="A file of texts, or - for standard input.")],
     form: Annotated[str, typer.Option("--format", help="jsonl, prodigy or labelstudio.")] = "jsonl",
     kind: Annotated[
-        str, typer.Option("--input", help="lines, jsonl, text (all is one text); auto: by FILE's suffix.")
+        str, typer.Option("--input", help="lines, jsonl, text (all is one text); auto: by FILE's suffix, else lines.")
     ] = "auto",
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out entities below this score.")] = 0.0,
     thresholds: Annotated[

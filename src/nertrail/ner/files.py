@@ -113,7 +113,9 @@ def _missing(split: str, settings: DataSettings) -> DataError:
     there = [file.suffix for file in files if file.suffix and _is_readable(file, settings)]
     suffix = next(iter((*there, *known)), "")
     remedy = f"name it with data.{split}, or call it {STEMS[split][0]}{suffix}"
-    if split != "train":
+    if split == "train":
+        remedy += ", or give one file as data.path and let data.split make its splits"
+    else:
         remedy += ", or let it be made of train with data.split (a share of 0 goes without a test split)"
     kind = "" if settings.format == "auto" else f"{settings.format} "
     found = f"no {kind}file of the {split} split; the folder holds {_names(files[:10]) or 'nothing'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -10,6 +11,7 @@ from typing import IO, Any
 
 from nertrail.errors import DataError
 
+_LOGGER = logging.getLogger(__name__)
 _JSONL_SUFFIXES = (".jsonl", ".ndjson")
 
 
@@ -28,14 +30,30 @@ def read_texts(stream: IO[bytes], place: str, kind: str = "auto") -> Iterator[Te
     Args:
         place: the file's name, for messages.
         kind: "lines" (every line is a text, an empty one too), "jsonl" (objects with a "text"), "text" (all of it is
-            one text), or "auto": by the name's suffix, else lines.
+            one text), or "auto": by the name's suffix, else lines, with a warning where the first is such an object.
 
     Raises:
         DataError: names file and line: not UTF-8, broken JSON, no text.
     """
     if kind == "auto":
-        kind = "jsonl" if PurePath(place).suffix.lower() in _JSONL_SUFFIXES else "lines"
+        return (_records if PurePath(place).suffix.lower() in _JSONL_SUFFIXES else _doubted)(stream, place)
     return KINDS[kind](stream, place)
+
+
+def _doubted(stream: IO[bytes], place: str) -> Iterator[Text]:
+    """Lines, though nobody said so: a pipe has no suffix that would tell JSON Lines."""
+    for text in _lines(stream, place):
+        if text.id == 1 and _looks_like_record(text.text):
+            _LOGGER.warning("%s: looks like JSON Lines, read as lines of plain text; if it is: --input jsonl", place)
+        yield text
+
+
+def _looks_like_record(line: str) -> bool:
+    try:
+        _record(line, "", 1)
+    except DataError:
+        return False
+    return True
 
 
 def _lines(stream: IO[bytes], place: str) -> Iterator[Text]:
