@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,10 @@ from nertrail.errors import ConfigError, DataError, ModelError
 from nertrail.ner.checkpoint import Checkpoint, read_manifest, read_tokenizer, write_settings
 from nertrail.ner.documents import Document
 from nertrail.ner.entities import CHUNK_CHARACTERS, CHUNK_TEXTS, Entity, chunks, label, spans
-from nertrail.ner.labels import LabelSet, decode_all
+from nertrail.ner.labels import Floats, LabelSet, decode_all
 from nertrail.ner.predictor import OnnxRecognizer, TorchRecognizer, entities, run
 from nertrail.ner.serving import FolderPredictor
-from nertrail.ner.windows import encode, merge
+from nertrail.ner.windows import Window, encode, merge
 
 TEXTS = ["Anna Baker lives in Oslo.", "", "it was a long day.", "  Hugo\u00a0left Rome,\nand Paris  Bank was glad. "]
 
@@ -53,6 +53,23 @@ def test_offsets_are_those_of_the_text(predictor: Predictor) -> None:
         [],
         [("Hugo", "PER"), ("Rome", "LOC"), ("Paris  Bank", "ORG")],
     ]
+
+
+def test_a_text_that_yields_no_numbers_spoils_no_other(tiny_served: Path) -> None:
+    """Scores of all texts are computed together."""
+
+    class Overflowing(OnnxRecognizer):
+        def logits(self, windows: Sequence[Window]) -> list[Floats]:
+            return [
+                rows * np.nan if window.document == 0 else rows
+                for rows, window in zip(super().logits(windows), windows, strict=True)
+            ]
+
+    documents = [Document(str(number), text, ()) for number, text in enumerate([TEXTS[2], *TEXTS])]
+    found = [
+        [found for _, found in label(kind(tiny_served, threads=1), documents)] for kind in (OnnxRecognizer, Overflowing)
+    ]
+    assert found[1][1:] == found[0][1:] and found[1][1]
 
 
 def test_a_score_is_the_mean_probability_of_the_decoded_labels(predictor: Predictor, tiny_served: Path) -> None:

@@ -77,6 +77,30 @@ def test_a_run_that_goes_on_is_fetched_anew(
     assert (first, len(downloads), (second / "more.txt").is_file()) == (second, 2, True)
 
 
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "going on"])
+def test_what_came_to_a_run_since_it_was_fetched_is_not_missed(
+    ended: bool, store: str, tiny_served: Path, tmp_path: Path, downloads: list[str]
+) -> None:
+    """It went on then, or half of its files were set aside and delivered later."""
+    run_id, client = logged(store, tiny_served, ended=ended), MlflowClient(tracking_uri=store)
+    fetch(f"runs:/{run_id}", tmp_path, store)
+    (tmp_path / "more.txt").write_text("later")
+    client.log_artifact(run_id, str(tmp_path / "more.txt"), "more")
+    client.set_terminated(run_id, end_time=client.get_run(run_id).info.end_time)
+    found = [fetch(f"runs:/{run_id}", tmp_path, store).path for _ in range(2)]
+    assert (found[0] / "more" / "more.txt").is_file()
+    assert (found[0], len(downloads)) == (found[1], 2)
+
+
+def test_paths_that_differ_in_a_slash_are_two_models(store: str, tiny_served: Path, tmp_path: Path) -> None:
+    for name, text in (("a/b", "slash"), ("a-b", "dash")):
+        shutil.copytree(tiny_served, tmp_path / "run" / name)
+        (tmp_path / "run" / name / "which").write_text(text)
+    run_id = logged(store, tmp_path / "run")
+    found = [fetch(f"runs:/{run_id}/{path}", tmp_path / "here", store).path for path in ("a/b", "a-b")]
+    assert [(path / "which").read_text() for path in found] == ["slash", "dash"]
+
+
 def test_a_store_made_again_has_another_model_of_the_same_name(store: str, tiny_served: Path, tmp_path: Path) -> None:
     run_id = logged(store, tiny_served)
     client = MlflowClient(tracking_uri=store, registry_uri=store)
@@ -93,13 +117,13 @@ def test_what_another_process_put_there_meanwhile_stays(
     run_id, real = logged(store, tiny_served), mlflow_download._root
 
     def slow(draft: Path, place: str) -> Path:
-        shutil.copytree(tiny_served, tmp_path / "here" / run_id)
-        (tmp_path / "here" / run_id / "first").touch()
+        shutil.copytree(tiny_served, tmp_path / "here" / place)
+        (tmp_path / "here" / place / "first").touch()
         return real(draft, place)
 
     monkeypatch.setattr(mlflow_download, "_root", slow)
     assert (fetch(f"runs:/{run_id}", tmp_path / "here", store).path / "first").exists()
-    assert [path.name for path in (tmp_path / "here").iterdir()] == [run_id]
+    assert [path.name.startswith(run_id) for path in (tmp_path / "here").iterdir()] == [True]
 
 
 def test_a_model_that_lies_in_a_run_twice_is_its_upper_one(store: str, tiny_served: Path, tmp_path: Path) -> None:

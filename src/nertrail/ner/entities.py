@@ -93,7 +93,9 @@ def _probabilities(rows: Floats, tags: Ints) -> Floats:
 
 
 def _means(values: Floats, begins: Ints, ends: Ints) -> Floats:
-    """The mean of each run of values."""
-    sums = np.append(0.0, np.cumsum(values, dtype=np.float64))
-    means: Floats = (sums[ends] - sums[begins]) / (ends - begins)
+    """The mean of each run of values, from itself alone: what is no number in one text spoils no other text's."""
+    if not len(begins):
+        return np.empty(0)
+    sums = np.add.reduceat(np.append(values, 0.0), np.stack([begins, ends], axis=1).ravel())[::2]
+    means: Floats = sums / (ends - begins)
     return means

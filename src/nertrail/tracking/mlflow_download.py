@@ -107,9 +107,26 @@ def server(tracking_uri: str | None, what: str) -> Iterator[str]:
 
 def _in_run(client: Any, found: re.Match[str], artifact: str) -> _Place:
     run_id, path = found["run"], found["path"] or artifact
-    final = client.get_run(run_id).info.status not in ("RUNNING", "SCHEDULED")
-    name = "-".join([run_id, *path.split("/")] if path else [run_id])
-    return _Place({"run_id": run_id, "artifact_path": path}, name, run_id, final)
+    info = client.get_run(run_id).info
+    final = info.status not in ("RUNNING", "SCHEDULED")
+    # A run may be opened again, or get late what was set aside when it was delivered.
+    held = sorted(_listed(client, run_id, path)) if final else []
+    return _Place(
+        {"run_id": run_id, "artifact_path": path}, f"{run_id}-{_key(path, info.end_time, held)}", run_id, final
+    )
+
+
+def _listed(client: Any, run_id: str, path: str) -> Iterator[tuple[str, int]]:
+    """Every file of a run below the path, with its size."""
+    for entry in client.list_artifacts(run_id, path or None):
+        if entry.is_dir:
+            yield from _listed(client, run_id, entry.path)
+        else:
+            yield entry.path, entry.file_size or 0
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _in_registry(client: Any, found: Any) -> _Place:
@@ -118,7 +135,7 @@ def _in_registry(client: Any, found: Any) -> _Place:
     version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(*found.group(1, 2))
     uri = client.get_model_version_download_uri(name, version.version)
     # Another server, or the same one emptied, has other files under the same name and number.
-    key = hashlib.sha256(f"{uri} {version.creation_timestamp}".encode()).hexdigest()[:12]
+    key = _key(uri, version.creation_timestamp)
     return _Place({"artifact_uri": uri}, f"{name}-{version.version}-{key}", version.run_id or None)
 
 

@@ -214,7 +214,7 @@ _environment = _Environment()
 
 
 def _secrets_in(variables: Mapping[str, str]) -> tuple[str, ...]:
-    named = [variables[name] for name in variables if _is_secret_variable(name)]
+    named = [variables.get(name, "") for name in variables if _is_secret_variable(name)]
     kept = {value for value in named if _is_telling(value) and not os.path.exists(value)}  # noqa: PTH110
     return tuple(sorted(kept | {quote(value, safe="") for value in kept}, key=len, reverse=True))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from nertrail.tracking.carrier import Uploader
 from nertrail.tracking.destination import resolve, state_folder
@@ -80,18 +82,32 @@ def _eventually_held(lock: Path) -> Iterator[bool]:
         time.sleep(0.05)
 
 
-class _Clean(logging.Formatter):
-    """Lines without secrets, whoever logs them: mlflow and the libraries below it name URLs and headers."""
+class _Clean(io.TextIOBase):
+    """Passes whole lines on, without secrets."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record), environment_secrets())
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._rest, self._lock = stream, "", threading.RLock()
+
+    def write(self, text: str) -> int:
+        """Keep what is no whole line yet: a secret may be half written."""
+        with self._lock:
+            lines, end, self._rest = (self._rest + text).rpartition("\n")
+            if end:
+                self._stream.write(redact(lines, environment_secrets()) + end)
+        return len(text)
+
+    def flush(self) -> None:
+        """What was passed on is flushed."""
+        with self._lock:
+            self._stream.flush()
 
 
 def _log_clean() -> None:
-    """Everything goes to stderr, which is uploader.log, through `_Clean`; a failure of the process itself as well."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Clean("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    """Whatever is printed goes to uploader.log through `_Clean`: mlflow, which logs past our handlers, warnings,
+    threads that fail, and the failure of the process itself.
+    """
+    sys.stdout = sys.stderr = _Clean(sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     sys.excepthook = lambda *error: logging.critical("the uploader failed", exc_info=error)
 
 
