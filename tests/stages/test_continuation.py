@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,13 @@ def first(train: Train, tmp_path_factory: pytest.TempPathFactory) -> TrainingRes
 @pytest.fixture(scope="module")
 def source(first: TrainingResult, tmp_path_factory: pytest.TempPathFactory) -> Source:
     return locate(str(first.checkpoint), tmp_path_factory.mktemp("none"))
+
+
+def test_a_run_dir_stands_for_its_final_model(first: TrainingResult, tmp_path: Path) -> None:
+    final = tmp_path / "run" / "checkpoints" / "training" / "fit" / "best"
+    shutil.copytree(first.checkpoint, final)
+    found = locate(str(tmp_path / "run"), tmp_path)
+    assert (found.name, found.checkpoint.path) == (str(tmp_path / "run"), final)
 
 
 def with_types(inputs: Inputs, types: tuple[str, ...]) -> Inputs:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nertrail.ner.labels import LabelSet
 
 Strategy = Literal["new_only", "combined", "append"]
+FINAL = Path("checkpoints", "training", "fit", "best")  # in a run dir
 COMPARED = ("macro-f1", "macro-f1-span", "micro-f1-span")
 
 
@@ -29,7 +30,7 @@ class Source:
     """A checkpoint that is trained further.
 
     Attributes:
-        name: as it was given: a path, runs:/ID or models:/NAME/VERSION.
+        name: as it was given: a path (a run dir stands for its final model), runs:/ID or models:/NAME/VERSION.
         run: the run that trained it, by uid where the checkpoint names it, else by the server's id; None if unknown.
     """
 
@@ -55,11 +56,17 @@ def locate(name: str, downloads: Path, tracking_uri: str | None = None) -> Sourc
     from nertrail.ner.checkpoint import load_checkpoint
 
     if not is_reference(name):
-        checkpoint = load_checkpoint(Path(name))
+        checkpoint = load_checkpoint(_folder(Path(name)))
         return Source(name, checkpoint, RunRef(checkpoint.run_uid) if checkpoint.run_uid else None)
     fetched = fetch(name, downloads, tracking_uri, artifact="checkpoint")
     checkpoint = load_checkpoint(fetched.path)
     return Source(name, checkpoint, RunRef(checkpoint.run_uid) if checkpoint.run_uid else fetched.run_id)
+
+
+def _folder(path: Path) -> Path:
+    """The folder itself, or that of the final model where it is the run dir of a pipeline."""
+    final = path / FINAL
+    return final if final.is_dir() else path
 
 
 def continued_types(
