@@ -1,6 +1,6 @@
 """What tracking costs, beside naive fluent logging and MLflow's async logging, on the machine that it is run on.
 
-    python perf/tracking.py            everything, about half an hour on two quiet cores, 3 GB of disk
+    python perf/tracking.py            everything, about a quarter of an hour on two quiet cores, 3 GB of disk
     python perf/tracking.py --quick    the same rows from few repeats: to see that it works, not to be quoted
     python perf/tracking.py --only calls --only requests
 
