@@ -47,7 +47,7 @@ STAGES: list[Moment] = [
     begun("benchmark-final"),
 ]
 DRAWN = [
-    pytest.param(seed, marks=[pytest.mark.soak, pytest.mark.xdist_group(f"killed-{seed}")], id=f"seed {seed}")
+    pytest.param(seed, marks=[pytest.mark.soak, pytest.mark.xdist_group(f"killed-{seed}")], id=f"seed-{seed}")
     for seed in range(3)
 ]
 
@@ -99,10 +99,10 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Story(run_dir, uri, runs_of(uri), len(moments), killer.pipelines, killer.uploaders)
 
 
-def runs_of(uri: str) -> list[Run]:
-    """All runs of the store, each with the histories of its metrics."""
+def runs_of(uri: str, name: str = "tiny") -> list[Run]:
+    """All runs of an experiment, each with the histories of its metrics."""
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("tiny")
+    experiment = client.get_experiment_by_name(name)
     found = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL)
     for run in found:
         run.histories = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}

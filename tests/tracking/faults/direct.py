@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from nertrail.records import RunRecord, RunRef, Value
-from nertrail.tracking.protocol import Point, RunStart
+from nertrail.tracking.protocol import PARENT_TAG, Point, RunStart
 
 
 class Direct:
@@ -27,8 +27,11 @@ class Direct:
         self._ids: dict[str, str] = {}
         self._params: dict[tuple[str, str], str] = {}
         self._late: dict[tuple[str, str], Value] = {}
+        self._above: dict[str, str] = {}  # of the runs that are open
 
     def start(self, run: RunStart) -> None:
+        parent = run.tags.get(PARENT_TAG)
+        self._above[run.uid] = parent.uid if isinstance(parent, RunRef) else ""
         known = self._ids.get(run.uid)
         if known is not None:
             self.client.update_run(known, status="RUNNING")
@@ -61,6 +64,11 @@ class Direct:
             self.client.log_batch(self._ids[uid], [Metric(point.key, point.value, point.at_ms, point.step)])
 
     def end(self, uid: str, status: str, at_ms: int) -> None:
+        """The runs that were left open below it are closed with it, as the contract says."""
+        self._above.pop(uid, None)
+        for below, above in list(self._above.items()):
+            if above == uid:
+                self.end(below, "KILLED", at_ms)
         self.client.set_terminated(self._ids[uid], status, at_ms)
 
     def finish(self) -> None:

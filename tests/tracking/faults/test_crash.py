@@ -5,10 +5,12 @@ Whatever the place, the store then holds what stock MLflow calls would have writ
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import shutil
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.protocol import RunStart
 from nertrail.tracking.receipt import Receipt
 from nertrail.tracking.sync import sync
+from tracking_fixtures import free_port, running_server
 
 SOME, FEW = pytest.param(slice(0, None, 28), id="some"), pytest.param(slice(0, None, 12), id="some")
 
@@ -33,7 +36,7 @@ SOME, FEW = pytest.param(slice(0, None, 28), id="some"), pytest.param(slice(0, N
 def parts_of_all(parts: int) -> list[Any]:
     """Every place, dealt to so many tests."""
     dealt = [slice(part, None, parts) for part in range(parts)]
-    return [pytest.param(part, marks=pytest.mark.soak, id=f"all, {part.start + 1} of {parts}") for part in dealt]
+    return [pytest.param(part, marks=pytest.mark.soak, id=f"all-{part.start + 1}-of-{parts}") for part in dealt]
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +58,21 @@ def expected(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Exp
 
 
 class Trial:
-    """One journal and one store, and what happens to them."""
+    """One journal and one store, and what happens to them. Without a `uri` the store is a file of its own.
 
-    def __init__(self, recorded: Path, fresh_store: Path, folder: Path) -> None:
+    At a server the places are the requests: files are those of a store of its own just the same.
+    """
+
+    def __init__(self, recorded: Path, fresh_store: Path, folder: Path, uri: str = "") -> None:
         self.folder = folder
         shutil.copytree(recorded / "run", folder / "run")
-        self.uri = _fresh(fresh_store, folder)
+        self.uri = uri or _fresh(fresh_store, folder)
+        self._watched = folder / "nothing" if uri else folder
 
     def sync(self, at: int = 0) -> Receipt | None:
         """Deliver, and die at the `at`-th place; None if it died."""
         try:
-            with crashes.watching(self.folder, at):
+            with crashes.watching(self._watched, at):
                 return sync(self.folder / "run", self.uri)
         except Crash:
             return None
@@ -120,6 +127,56 @@ def test_a_crash_at_any_place_loses_and_doubles_nothing(
     for place in range(1, len(places) + 1)[part]:
         where, found = crash_at(trial_of(), place)
         assert found == expected, where
+
+
+class Server:
+    """A real `mlflow server` whose store can be emptied while it runs."""
+
+    def __init__(self, url: str, store: Path, fresh: Path) -> None:
+        self.url, self._store, self._fresh = url, store, fresh
+
+    def empty(self) -> str:
+        with contextlib.closing(sqlite3.connect(self._fresh)) as fresh, contextlib.closing(_open(self._store)) as store:
+            fresh.backup(store)
+        return self.url
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server(fresh_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    with running_server(folder, free_port()) as url:
+        yield Server(url, folder / "mlflow.db", fresh_store)
+
+
+@pytest.fixture(scope="module")
+def expected_there(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """What stock calls leave on the server."""
+    backend = Direct(server.empty())
+    scenario.play(backend, tmp_path_factory.mktemp("direct") / "files")
+    backend.finish()
+    return export(server.url, scenario.UIDS)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("part", parts_of_all(4))
+def test_a_crash_at_any_request_that_writes_loses_and_doubles_nothing(
+    part: slice, server: Server, expected_there: Export, recorded: Path, fresh_store: Path, tmp_path: Path
+) -> None:
+    numbers = itertools.count()
+
+    def trial() -> Trial:
+        return Trial(recorded, fresh_store, tmp_path / str(next(numbers)), server.empty())
+
+    places = [(number, place.split()) for number, place in enumerate(places_of(trial()), 1)]
+    writing = [number for number, (_, verb, path) in places if verb != "GET" and not path.endswith("search")]
+    assert {verb for _, (_, verb, _) in places} >= {"GET", "POST", "PUT"} and len(writing) > 40
+    for place in writing[part]:
+        where, found = crash_at(trial(), place)
+        assert found == expected_there, where
 
 
 def test_without_the_search_for_runs_there_are_duplicates(

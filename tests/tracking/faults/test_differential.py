@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +27,13 @@ STORES = [
 ]
 REFERENCE_REPLACED = [("reference", 0, "loss", [1]), ("sync",), ("tags", 0, {"loss": "new"}), ("start", 1, None, T0)]
 PARAM_CHANGED = [("params", 0, {"loss": 1}), ("params", 0, {"loss": 2, "x y": 3}), ("sync",), ("forget",)]
+CLOSED_WITH = [
+    ("start", 1, 0, T0),
+    ("start", 2, 1, T0),
+    ("end", 0, "FINISHED", T0 + 7),
+    ("sync",),
+    ("end", 2, "FAILED", T0),
+]
 REOPENED = [("end", 0, "FAILED", T0 + 5), ("sync",), ("start", 0, None, T0 + 6), ("end", 0, "FINISHED", T0 + 9)]
 
 
@@ -87,6 +95,7 @@ def differential(examples: int, derandomize: bool) -> Callable[[Callable[..., No
 @example(operations=REFERENCE_REPLACED)
 @example(operations=PARAM_CHANGED)
 @example(operations=REOPENED)
+@example(operations=CLOSED_WITH)
 @differential(examples=8, derandomize=True)
 @given(operations=OPERATIONS)
 def test_a_journal_equals_direct_writing(compare: Compare, operations: list[Operation]) -> None:
@@ -95,7 +104,7 @@ def test_a_journal_equals_direct_writing(compare: Compare, operations: list[Oper
 
 @pytest.mark.soak
 @pytest.mark.parametrize("compare", STORES, indirect=True)
-@differential(examples=150, derandomize=False)
+@differential(examples=150, derandomize="NERTRAIL_HUNT" not in os.environ)
 @given(operations=OPERATIONS)
 def test_a_journal_equals_direct_writing_in_many_more_cases(compare: Compare, operations: list[Operation]) -> None:
     compare(operations)
