@@ -275,7 +275,7 @@ def _space(settings: Any) -> dict[str, Any]:
 
 def _budget(lab: Lab) -> Any:
     trackers = Trackers(lab.experiment.mlflow, "name", lab.folder)
-    trackers._made = {mlflow_tracker.Tracker: SimpleNamespace(flush=lambda seconds: seconds)}  # type: ignore[dict-item]
+    trackers._made = {mlflow_tracker.Tracker: SimpleNamespace(records=True, flush=lambda seconds: seconds)}  # type: ignore[dict-item]
     return trackers.flush()
 
 

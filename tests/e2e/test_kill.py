@@ -28,9 +28,9 @@ def begun(step: str) -> Moment:
     return lambda pipeline: (pipeline.run_dir / "results" / f"{step}.json").is_file()
 
 
-def second_trial_runs(pipeline: Pipeline) -> bool:
+def second_trial_runs(run_dir: Path) -> bool:
     """The first trial of the first sweep is over, the second is being trained."""
-    folder = pipeline.run_dir / "checkpoints" / "sweep-whole"
+    folder = run_dir / "checkpoints" / "sweep-whole"
     return (folder / "trials" / "1").is_dir() and (folder / "whole-macro-f1-span.log").is_file()
 
 
@@ -40,7 +40,7 @@ def an_epoch_is_saved(pipeline: Pipeline) -> bool:
 
 
 STAGES: list[Moment] = [
-    second_trial_runs,
+    lambda pipeline: second_trial_runs(pipeline.run_dir),
     begun("benchmark-trials"),
     an_epoch_is_saved,
     begun("conversion-onnx_int8"),
