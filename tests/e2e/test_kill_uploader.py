@@ -26,7 +26,7 @@ from nertrail.tracking.protocol import PARENT_TAG, Point, RunStart
 from nertrail.tracking.state import load_progress
 from nertrail.tracking.sync import sync
 
-SEED, POINTS = 0, 300
+SEED, RUNS, POINTS = 0, 10, 20
 # As the launcher starts it, but with mlflow imported before it takes the lock: else most kills would meet the import.
 UPLOADER = (
     "import sys, mlflow.store.tracking.sqlalchemy_store; from nertrail.tracking.uploader import main; sys.exit(main())"
@@ -34,7 +34,7 @@ UPLOADER = (
 
 
 class Program:
-    """Writes a run a turn below one parent, and is delivered by uploaders that the test starts and kills."""
+    """Writes some runs a turn below one parent, and is delivered by uploaders that the test starts and kills."""
 
     def __init__(self, folder: Path, uri: str) -> None:
         self.run_dir, self.uri, self.turns = folder / "run", uri, 0
@@ -44,17 +44,21 @@ class Program:
         name_destination(self.run_dir, uri)
 
     def write(self) -> None:
-        """A run with everything that a run can hold."""
+        """A turn's runs."""
         self.turns += 1
-        uid, at = f"run-{self.turns}", 1_000 * self.turns
+        for number in range(RUNS):
+            self._write_run(f"run-{self.turns}-{number}", 1_000 * (self.turns * RUNS + number))
+
+    def _write_run(self, uid: str, at: int) -> None:
+        """A run with everything that a run can hold."""
         file = self.run_dir / f"{uid}.txt"
         file.write_text(uid)
         self.journal.start(RunStart(uid, uid, "killed", at, {PARENT_TAG: RunRef("parent")}))
-        record = RunRecord({"turn": self.turns}, {"once": at}, {"last": RunRef(uid)}, (Artifact(file, "file.txt"),))
+        record = RunRecord({"turn": self.turns}, {"once": at}, {"self": RunRef(uid)}, (Artifact(file, "file.txt"),))
         self.journal.log(uid, record, at)
         for step in range(POINTS):
             self.journal.log_metrics(uid, [Point("loss", 1 / (step + 1), step, at + step)])
-        self.journal.log("parent", RunRecord(tags={"turn": self.turns}), at)
+        self.journal.log("parent", RunRecord(tags={"last": RunRef(uid)}), at)
         self.journal.end(uid, "FINISHED", at + POINTS)
 
     def uploader(self) -> subprocess.Popen[bytes]:
@@ -89,11 +93,15 @@ class Program:
     @property
     def written(self) -> int:
         """Events so far: the parent's start, and those of every turn."""
-        return 1 + self.turns * (POINTS + 4)
+        return 1 + self.turns * RUNS * (POINTS + 4)
+
+    @property
+    def points(self) -> int:
+        return self.turns * RUNS * (POINTS + 1)
 
     def turns_left(self) -> float:
         """How many turns are not acknowledged."""
-        return (self.written - load_progress(self.state).delivered) / (POINTS + 4)
+        return (self.written - load_progress(self.state).delivered) / (RUNS * (POINTS + 4))
 
     def _until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 120
@@ -114,7 +122,7 @@ def test_an_uploader_may_die_as_often_as_it_likes(
         program.write()
         moment = chance.random() * 1.3 * whole * program.turns_left()  # now and then behind the last acknowledgement
         reached.add(program.kill_after(moment))
-        print(f"seed {SEED}, kill {number}: {moment:.3f} s, {max(reached)} of {program.turns * (POINTS + 1)} points")
+        print(f"seed {SEED}, kill {number}: {moment:.3f} s, {max(reached)} of {program.points} points")
     assert len(reached) > kills // 3, "they hardly ever met a delivery"
     program.journal.end("parent", "FINISHED", 10**6)
     program.journal.close()
@@ -123,5 +131,5 @@ def test_an_uploader_may_die_as_often_as_it_likes(
     assert sync(program.run_dir, f"sqlite:///{tmp_path}/other.db").complete
     found = export(store)
     assert found == export(f"sqlite:///{tmp_path}/other.db")
-    assert len(found) == program.turns + 1 == kills + 2
+    assert len(found) == program.turns * RUNS + 1 == (kills + 1) * RUNS + 1
     assert {(len(runs), runs[0]["status"]) for runs in found.values()} == {(1, "FINISHED")}
