@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ from nertrail.tracking.destination import state_folder
 from nertrail.tracking.liveness import holder
 from nertrail.tracking.state import load_health
 from nertrail.tracking.sync import sync
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """A shell ignores SIGINT for what it starts in the background, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(folder: Path, sent: signal.Signals, **environment: str) -> int:
