@@ -228,16 +228,19 @@ def test_loading_needs_no_installed_nertrail(built: Path, tmp_path: Path) -> Non
 def test_mlflow_models_serve_answers_with_entities(built: Path, tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(built), "-p", str(port)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # mlflow looks for uvicorn there
     with (tmp_path / "log").open("wb") as output:
         server = subprocess.Popen(
-            [*command, "--env-manager", "local"], stdout=output, stderr=output, process_group=0, cwd=tmp_path
-        )
+            [*command, "--env-manager", "local"], stdout=output, stderr=output, process_group=0, cwd=tmp_path,
+            env=os.environ | {"PATH": path},
+        )  # fmt: skip
     try:
         body = {"dataframe_split": {"columns": ["text"], "data": [[TEXT], [""]]}, "params": {"min_score": 0.1}}
         answer = _post(f"http://127.0.0.1:{port}/invocations", body, server, tmp_path / "log")
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
     first, second = answer["predictions"]
     assert [(e["start"], e["end"], e["label"], e["text"]) for e in first["entities"]] == [
         (0, 10, "PER", "Anna Baker"),
