@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections import Counter
@@ -18,6 +19,18 @@ from nertrail.tracking.sync import outlook
 PARAMS = {f"param_{number}": f"value of {number}" for number in range(10)}
 RESULTS = {f"metric_{number}": 0.5 for number in range(18)}  # as many as a benchmark of two batch sizes has
 TAGS = {f"tag_{number}": "a short text" for number in range(7)}
+
+
+def floor(folder: Path, n: int, pause: float) -> list[Row]:
+    """What the machine itself takes for a line of JSON appended to a file: after a pause, all is out of its caches."""
+    with (folder / "floor.jsonl").open("ab", buffering=0) as file:
+
+        def one(step: int) -> None:
+            file.write(json.dumps({"run": "r", "points": [["loss", 1.0 / (step + 1), step]]}).encode() + b"\n")
+
+        back, paused = seconds_of(one, n), seconds_of(one, max(n // 50, 20), pause)
+    what = "a line of JSON to a file"
+    return [call_row(f"{what}, back to back", back), call_row(f"{what}, every {pause:g} s", paused)]
 
 
 def ours(uri: str, folder: Path, n: int, pause: float) -> list[Row]:

@@ -19,13 +19,15 @@ from nertrail.tracking.protocol import Point, RunStart
 from nertrail.tracking.state import load_progress
 
 SYNC = """
-import json, resource, sys, time
+import json, sys, time
+from pathlib import Path
 from nertrail.tracking.sync import sync
 import mlflow
 began, used = time.perf_counter(), time.process_time()
 receipt = sync(sys.argv[1], sys.argv[2])
 assert receipt.complete, receipt
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not ru_maxrss, which an exec inherits from the process before it.
+peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 print(json.dumps([time.perf_counter() - began, time.process_time() - used, peak]))
 """
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,20 +40,20 @@ class Size:
     steps: int
     step_s: float
     documents: int
-    pairs: int
     starts: int
     points: tuple[int, ...]
     megabytes: tuple[int, ...]
 
 
-FULL = Size(5000, 1.0, 200, 300, 0.03, 100, 3, 3, (100_000, 1_000_000), (100, 1000))
-QUICK = Size(500, 0.05, 10, 20, 0.05, 40, 1, 1, (2_000, 20_000), (1, 20))
+FULL = Size(5000, 1.0, 200, 300, 0.03, 2500, 3, (100_000, 1_000_000), (100, 1000))
+QUICK = Size(500, 0.05, 10, 20, 0.05, 100, 1, (2_000, 20_000), (1, 20))
 
 
 def calls(uri: str, folder: Path, size: Size) -> list[Row]:
-    from calls import ours, theirs
+    from calls import floor, ours, theirs
 
-    return ours(uri, folder, size.calls, size.pause_s) + theirs(uri, folder, size.fluent_calls)
+    own = ours(uri, folder, size.calls, size.pause_s)
+    return floor(folder, size.calls, size.pause_s) + own + theirs(uri, folder, size.fluent_calls)
 
 
 def requests(uri: str, folder: Path, size: Size) -> list[Row]:
@@ -64,7 +65,7 @@ def requests(uri: str, folder: Path, size: Size) -> list[Row]:
 def training(uri: str, folder: Path, size: Size) -> list[Row]:
     from steps import measure
 
-    return measure(uri, folder, size.documents, size.pairs)
+    return measure(uri, folder, size.documents)
 
 
 def start(uri: str, folder: Path, size: Size) -> list[Row]:
@@ -102,6 +103,7 @@ def main() -> None:
                 rows = PARTS[part](uri, folder / part, QUICK if arguments.quick else FULL)
                 print(f"\n{part} (load average {os.getloadavg()[0]:.1f})\n")
                 show(rows)
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":

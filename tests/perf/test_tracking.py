@@ -10,6 +10,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "perf" / "tracking.py"
 ROWS = (
+    "a line of JSON to a file, every",
     "ours, server: one metric, back to back",
     "ours, dead server: one metric every",
     "fluent, server: one metric",
