@@ -39,12 +39,9 @@ class Predictor(FolderPredictor):
         Raises:
             ModelError: there is no such model, or its folder is incomplete, broken or of something else.
         """
-        return cls(_folder(str(source), tracking_uri), threads=threads, device=device)
+        if not str(source).startswith(("runs:/", "models:/")):
+            return cls(Path(source), threads=threads, device=device)
+        from nertrail.tracking.mlflow_download import cache_folder, fetch
 
-
-def _folder(source: str, tracking_uri: str | None) -> Path:
-    if not source.startswith(("runs:/", "models:/")):
-        return Path(source)
-    from nertrail.tracking.mlflow_download import cache_folder, fetch
-
-    return fetch(source, cache_folder(), tracking_uri).path
+        fetched = fetch(str(source), cache_folder(), tracking_uri)
+        return fetched.load(lambda folder: cls(folder, threads=threads, device=device))

@@ -26,6 +26,7 @@ from nertrail.ner.judging import Comparison
 from nertrail.ner.model import model_of
 from nertrail.ner.windows import encode
 from nertrail.records import read_json
+from nertrail.stages import attempt
 from nertrail.stages.benchmark import candidates_in
 from nertrail.stages.conversion import ConversionConfig, Texts, convert_model
 from nertrail.stages.inputs import Inputs
@@ -104,6 +105,21 @@ def verdicts(*kept: float) -> Callable[..., Comparison]:
     """A comparison that finds one share of F1 kept after the other."""
     left = iter(kept)
     return lambda *_: Comparison(0.8, 0.8 * next(left), Interval(-0.1, 0.2), 0.5)
+
+
+@pytest.mark.parametrize("few, warned", [(1, 0), (10_000, 1)])
+def test_a_gate_that_rests_on_few_entities_says_so_once(
+    checkpoint: Path, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    few: int, warned: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(attempt, "_FEW_ENTITIES", few)
+    monkeypatch.setattr(judging, "compare", verdicts(0.9, 0.99))  # int8 is judged twice
+    result = convert_model(ConversionConfig(), checkpoint, "onnx_int8", tmp_path, texts=texts)
+    assert texts.validation is not None
+    entities = sum(len(tagged.document.spans) for tagged in texts.validation.documents)
+    assert f"the gate rests on {entities} entities of the validation texts" in result.log_path.read_text()
+    said = [text for text in caplog.messages if "the gate rests" in text]
+    assert said == [f"onnx_int8: the gate rests on {entities} entities only"] * warned
 
 
 def test_int8_is_tried_again_with_products_in_fp32(

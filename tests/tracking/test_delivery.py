@@ -12,11 +12,12 @@ from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking import segments
 from nertrail.tracking.delivery import Delivery
 from nertrail.tracking.journal import JournalBackend
+from nertrail.tracking.liveness import held
 from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.protocol import PARENT_TAG, Point, Rejected, RunStart, Unreachable
 from nertrail.tracking.receipt import receipt_of
 from nertrail.tracking.rows import run_rows
-from nertrail.tracking.state import add_rejected, load_progress, load_rejected
+from nertrail.tracking.state import Health, add_rejected, load_progress, load_rejected, save_health
 from nertrail.tracking.uploader import Uploader
 
 
@@ -94,6 +95,21 @@ def test_runs_arrive_with_parent_and_references_as_server_ids(
     assert receipt_of(tmp_path, folder).to_json() == {
         "written": 11, "delivered": 11, "pending": 0, "dropped": 0, "waiting": 0, "why": "", "command": "",
     }  # fmt: skip
+
+
+def test_a_receipt_says_whether_somebody_delivers_what_is_pending(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    write_a_bit_of_everything(journal, tmp_path)
+    with held(folder / "lock"):
+        assert receipt_of(tmp_path, folder).why == "an uploader is at work on them"
+        save_health(folder, Health("waiting", "the server is away"))
+        assert receipt_of(tmp_path, folder).why == "the server is away"
+        save_health(folder, Health())
+        deliver(tmp_path, folder, MemoryBackend())
+        assert receipt_of(tmp_path, folder).why == ""
+    (folder / "state.json").unlink()
+    assert receipt_of(tmp_path, folder).why == ""
 
 
 @pytest.mark.parametrize("after", range(10))

@@ -140,9 +140,25 @@ def test_several_models_or_none_are_told(store: str, tiny_served: Path, tmp_path
         fetch(f"runs:/{logged(store, tmp_path / 'run')}", tmp_path / "here", store)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").touch()
-    with pytest.raises(ModelError, match="holds 0 models of nertrail"):
-        fetch(f"runs:/{logged(store, tmp_path / 'empty')}", tmp_path / "here", store)
+    run_id = logged(store, tmp_path / "empty")
+    with pytest.raises(ModelError, match="holds 0 models of nertrail\n  → name a run that keeps its model"):
+        fetch(f"runs:/{run_id}", tmp_path / "here", store)
     assert list((tmp_path / "here").iterdir()) == []
+    with pytest.raises(ModelError, match=f"runs:/{run_id}: the run has no artifact checkpoint\n  → name a run"):
+        fetch(f"runs:/{run_id}", tmp_path / "here", store, artifact="checkpoint")
+
+
+def test_a_damaged_copy_is_named_and_another_is_fetched_once_it_is_gone(
+    store: str, tiny_served: Path, tmp_path: Path, cache: Path
+) -> None:
+    source = f"runs:/{logged(store, tiny_served)}"
+    Predictor.load(source, tracking_uri=store).close()
+    (copy,) = cache.iterdir()
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=f"if this copy is damaged, remove {copy}: it is fetched anew then"):
+        Predictor.load(source, tracking_uri=store)
+    shutil.rmtree(copy)
+    Predictor.load(source, tracking_uri=store).close()
 
 
 def test_a_cache_that_cannot_be_written_is_named(

@@ -59,7 +59,7 @@ def locate(name: str, downloads: Path, tracking_uri: str | None = None) -> Sourc
         checkpoint = load_checkpoint(_folder(Path(name)))
         return Source(name, checkpoint, RunRef(checkpoint.run_uid) if checkpoint.run_uid else None)
     fetched = fetch(name, downloads, tracking_uri, artifact="checkpoint")
-    checkpoint = load_checkpoint(fetched.path)
+    checkpoint = fetched.load(load_checkpoint)
     return Source(name, checkpoint, RunRef(checkpoint.run_uid) if checkpoint.run_uid else fetched.run_id)
 
 

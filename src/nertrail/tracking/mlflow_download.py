@@ -8,10 +8,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nertrail.errors import ModelError, TrackingError
 from nertrail.tracking.destination import resolve, sqlite_path
@@ -23,8 +23,11 @@ REMEDY = (
     "and the server with MLFLOW_TRACKING_URI or mlflow.tracking_uri"
 )
 MARK = "nertrail.json"  # lies in the root of every checkpoint and of every converted model
+KEEPERS = "name a run that keeps its model: a training's, or a conversion's"
 _RUN = re.compile(r"runs:/(?P<run>[^/]+)(?:/(?P<path>.+))?")
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))")
+
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,19 @@ class Fetched:
 
     path: Path
     run_id: str | None
+
+    def load(self, loader: Callable[[Path], _Loaded]) -> _Loaded:
+        """What the loader makes of the folder; if that fails, the folder is named, for it is not fetched again.
+
+        Raises:
+            ModelError: of the loader.
+        """
+        try:
+            return loader(self.path)
+        except ModelError as error:
+            anew = f"if this copy is damaged, remove {self.path}: it is fetched anew then"
+            remedy = f"{error.remedy}; {anew}" if error.remedy else anew
+            raise ModelError(error.problem, place=error.place, remedy=remedy) from error
 
 
 @dataclass(frozen=True)
@@ -91,18 +107,18 @@ def client_of(uri: str) -> Any:
 
 
 @contextlib.contextmanager
-def server(tracking_uri: str | None, what: str) -> Iterator[str]:
+def server(tracking_uri: str | None, what: str, remedy: str = REMEDY) -> Iterator[str]:
     """The URI of the server, asked with short tries; what it refuses or fails is a fault of `what` was asked for."""
     uri = resolve(tracking_uri)
     if (path := sqlite_path(uri)) is not None and not path.is_file():
-        raise ModelError(f"there is no store at {path}", place=what, remedy=REMEDY)
+        raise ModelError(f"there is no store at {path}", place=what, remedy=remedy)
     try:
         with short_tries(), translated():
             yield uri
     except TrackingError as error:
         if isinstance(error.__cause__, ModelError):
             raise error.__cause__ from None
-        raise ModelError(f"not found at {without_password(uri)}: {error}", place=what, remedy=REMEDY) from error
+        raise ModelError(f"not found at {without_password(uri)}: {error}", place=what, remedy=remedy) from error
 
 
 def _in_run(client: Any, found: re.Match[str], artifact: str) -> _Place:
@@ -111,6 +127,9 @@ def _in_run(client: Any, found: re.Match[str], artifact: str) -> _Place:
     final = info.status not in ("RUNNING", "SCHEDULED")
     # A run may be opened again, or get late what was set aside when it was delivered.
     held = sorted(_listed(client, run_id, path)) if final else []
+    if final and not held:
+        what = f"the run has no artifact {path}" if path else "the run has no artifacts"
+        raise ModelError(what, place=f"runs:/{run_id}", remedy=KEEPERS)
     return _Place(
         {"run_id": run_id, "artifact_path": path}, f"{run_id}-{_key(path, info.end_time, held)}", run_id, final
     )
@@ -168,7 +187,7 @@ def _root(draft: Path, place: str) -> Path:
     highest = [mark.parent for mark in marks if len(mark.parts) == len(marks[0].parts)]
     if len(highest) != 1:
         found = f"holds {len(highest)} models of nertrail"
-        raise ModelError(found, place=place, remedy="add the model's path to it")
+        raise ModelError(found, place=place, remedy="add the model's path to it" if highest else KEEPERS)
     return highest[0]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from nertrail.records import write_json
 from nertrail.tracking import segments
+from nertrail.tracking.liveness import holder
 from nertrail.tracking.state import Parked, Progress, count_rejected, load_health, load_progress
 
 
@@ -76,6 +77,7 @@ def receipt_of(run_dir: Path, folder: Path, unwritten: int = 0) -> Receipt:
     again = f"nertrail sync {run_dir} --retry-rejected"
     reasons = (
         health.error if pending else "",
+        "an uploader is at work on them" if pending and not health.error and holder(folder / "lock") else "",
         f"{newer} was written by a newer nertrail: deliver it with that one" if newer else "",
         f"{refused} refused by the server (why: {folder / 'rejected.jsonl'}; once more: {again})" if refused else "",
         f"{progress.lost} in damaged parts of the journal" if progress.lost else "",

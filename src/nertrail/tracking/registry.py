@@ -104,7 +104,8 @@ def find_version(name: str, wanted: str, tracking_uri: str | None = None) -> Ver
     Raises:
         ModelError: the server does not answer, or has no model of that name.
     """
-    with server(tracking_uri, f"models:/{name}") as uri:
+    remedy = "name a registered model, and its server with MLFLOW_TRACKING_URI or mlflow.tracking_uri"
+    with server(tracking_uri, f"models:/{name}", remedy) as uri:
         client = client_of(uri)
         model = client.get_registered_model(name)
         number = wanted if wanted.isdigit() else model.aliases.get(wanted)
