@@ -129,6 +129,57 @@ def test_a_server_that_goes_away_at_any_call_gets_all_of_it_in_the_end(
     assert receipt_of(tmp_path, folder).complete
 
 
+class Busy(MemoryBackend):
+    """While it takes points, the stage writes more of them."""
+
+    def __init__(self, journal: JournalBackend) -> None:
+        super().__init__()
+        self._journal = journal
+        self.calls = 0
+
+    def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
+        super().log_metrics(uid, points)
+        self.calls += 1
+        if len(self.runs[uid].points) < 40:
+            for step in range(5):
+                self._journal.log_metrics(uid, [Point("loss", 1.0, len(self.runs[uid].points) + step, 4)])
+
+
+def test_what_is_written_during_a_pass_goes_with_the_next(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    target = Busy(journal)
+    journal.start(RunStart("r", "name", "e", 1))
+    journal.log_metrics("r", [Point("loss", 1.0, 0, 4)])
+    delivery = Delivery(tmp_path / "journal", target, folder, load_progress(folder))
+    for calls, points in enumerate((1, 6, 11, 16), start=1):
+        delivery.drain()
+        assert (target.calls, len(target.runs["r"].points)) == (calls, points)
+
+
+def test_an_event_whose_run_was_started_behind_the_end_that_was_looked_up_is_not_refused(
+    journal: JournalBackend, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, target = JournalBackend(tmp_path), MemoryBackend()
+    deliver(tmp_path, folder, target)
+    real, looks = segments.ends, list[int]()
+
+    def ends(path: Path) -> dict[str, int]:
+        found = real(path)
+        if not looks:  # the first writer is looked at, then both write, then the second is looked at
+            journal.start(RunStart("r", "name", "e", 1))
+            other.log_metrics("r", [Point("loss", 1.0, 0, 4)])
+            found |= {name: end for name, end in real(path).items() if name.startswith(other_name)}
+        looks.append(1)
+        return found
+
+    other_name = max(writer.name for writer in segments.writers(tmp_path / "journal"))
+    monkeypatch.setattr(segments, "ends", ends)
+    deliver(tmp_path, folder, target)
+    assert len(target.runs["r"].points) == 1
+    assert load_rejected(folder) == []
+
+
 def test_a_lost_state_changes_nothing(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
     write_a_bit_of_everything(journal, tmp_path)
     target, once = MemoryBackend(), MemoryBackend()

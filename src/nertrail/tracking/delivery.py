@@ -59,12 +59,14 @@ class Delivery:
         self._patience = Patience()
         self._alone = True  # the calls are made for one event only, so that it is known which one fails
         self._place = ""
+        self._ends: dict[str, int] = {}  # what this pass delivers, by segment
         self._mark = _Mark(0, 0)
         self._limit = segments.CHUNK_BYTES
         destination.recall({uid: run.run_id for uid, run in progress.runs.items() if run.run_id})
 
     def drain(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Deliver all that is there.
+        """Deliver all that is there now; what is written meanwhile waits for the next pass, in which more of it goes
+        with one call.
 
         Raises:
             Unreachable: the server does not answer; what is acknowledged is noted.
@@ -75,6 +77,7 @@ class Delivery:
         writers = segments.writers(self.journal)
         # Looked up before reading: what a writer that is dead now has written is all there is of it.
         self.living = {writer.name for writer in writers if segments.writer_lives(writer)}
+        self._ends = segments.ends(self.journal)
         while not stop() and any([self._chunk_of(writer) for writer in writers]):
             pass
         self._settle(writers, stop)
@@ -83,9 +86,14 @@ class Delivery:
         """What is left when nothing moves any more: events without a run, held values, runs without a writer."""
         if stop():
             return
-        if any(self._chunk_of(writer, without_run=True) for writer in writers):
-            self.drain(stop)
-            return
+        if self._is_held_up():
+            # Its run may have been started behind the end that was looked up for another writer.
+            self._ends = segments.ends(self.journal)
+            if any([self._chunk_of(writer) for writer in writers]) or any(
+                self._chunk_of(writer, without_run=True) for writer in writers
+            ):
+                self.drain(stop)
+                return
         self._alone = True
         try:
             self._unpark()
@@ -96,13 +104,16 @@ class Delivery:
         self.progress.again, self.progress.passed = [], {}
         self._acknowledge()
 
+    def _is_held_up(self) -> bool:
+        return any(self.progress.offsets.get(name, 0) < end for name, end in self._ends.items())
+
     def _chunk_of(self, writer: Path, *, without_run: bool = False) -> bool:
         """Deliver the writer's next chunk; True if that got it further."""
         parts = segments.segments(writer)
         for segment in parts:
             name = f"{writer.name}/{segment.name}"
             offset = self.progress.offsets.get(name, 0)
-            if offset >= segment.stat().st_size:
+            if offset >= self._ends.get(name, 0):
                 continue
             complete = writer.name not in self.living or segment != parts[-1]
             chunk = segments.read(segment, offset, complete=complete, limit=self._limit)
