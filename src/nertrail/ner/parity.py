@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nertrail.errors import ConversionError
+from nertrail.ner.devices import CPU, slow_fusions
 
 Shape = tuple[int, int]
 Arrays = dict[str, npt.NDArray[np.int64]]
@@ -127,7 +128,9 @@ def onnx_run(path: Path, threads: int | None = None) -> Run:
     options.log_severity_level = 3  # its warnings go straight to stderr
     options.intra_op_num_threads = threads or 0
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[CPU], disabled_optimizers=slow_fusions([CPU])
+        )
     except Exception as error:  # onnxruntime's errors share no base class
         raise ConversionError(f"{path.name} does not load: {error}") from error
     names = {value.name for value in session.get_inputs()}

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from nertrail.errors import ModelError
 from nertrail.ner.checkpoint import TOKENIZER, Checkpoint, read_config, read_manifest
-from nertrail.ner.devices import providers
+from nertrail.ner.devices import providers, slow_fusions
 from nertrail.ner.documents import Document, Span
 from nertrail.ner.labels import Floats, LabelSet
 from nertrail.ner.windows import Encoded, Window, WindowSettings, encode, pad_batch, predictions
@@ -157,7 +157,9 @@ def _session(path: Path, threads: int | None, device: str) -> Any:
         options.intra_op_num_threads = threads
     chosen = providers(device, onnxruntime.get_available_providers())
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=chosen, disabled_optimizers=slow_fusions(chosen)
+        )
     except Exception as error:  # its errors have no base of their own
         raise ModelError(f"onnxruntime cannot load it: {error}", place=str(path), remedy="convert it again") from error
 
