@@ -22,7 +22,7 @@ def test_presets_are_the_shipped_files(path: Path) -> None:
     assert preset.read_text(encoding="utf-8") == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "wnut17"])
+@pytest.mark.parametrize("name", ["quickstart", "wnut17", "ncbi"])
 def test_shipped_experiments_load_and_are_tracked(name: str) -> None:
     assert load_experiment(CONFIG / f"{name}.yaml").mlflow is not None
 

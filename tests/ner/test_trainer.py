@@ -219,7 +219,7 @@ class TestEveryHyperparameter:
             {"label_smoothing": 0.2},
             {"max_grad_norm": 0.01},
             {"batching": "shuffle"},
-            {"batching": "bucket"},
+            {"batching": "length"},
         ],
         ids=str,
     )

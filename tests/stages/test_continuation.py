@@ -158,7 +158,7 @@ class TestStrategy:
         assert versions[0] == inputs.version
         assert len(set(versions)) == 3
 
-    @pytest.mark.parametrize(("strategy", "batching"), [("append", "sequential"), ("combined", "length")])
+    @pytest.mark.parametrize(("strategy", "batching"), [("append", "sequential"), ("combined", "bucket")])
     def test_appended_texts_keep_their_order_in_training(
         self, train: Train, source: Source, old: Inputs, tmp_path: Path, monkeypatch: Any, strategy: str, batching: str
     ) -> None:

@@ -43,8 +43,9 @@ class FitSettings:
         precision: "bf16", "fp32", or "auto": bf16 where the hardware computes in it.
         patience: stop after so many epochs without a better `metric`; None never stops.
         batch_size: windows per step, of each process where several train.
-        batching: "length" (windows of like length together, less padding), "shuffle", "bucket" (as "length", but the
-            batches in random order and every labelled piece of equal weight) or "sequential" (in the data's order).
+        batching: "bucket" (windows of like length together, less padding; the batches in random order and every
+            labelled piece of equal weight), "length" (each batch of equal weight), "shuffle" or "sequential" (in the
+            data's order).
     """
 
     learning_rate: float = 5e-4
@@ -60,7 +61,7 @@ class FitSettings:
     metric: str = "macro-f1-span"
     decoding: str = "viterbi"
     max_grad_norm: float = 1.0
-    batching: str = "length"
+    batching: str = "bucket"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

@@ -29,7 +29,7 @@ class Hyperparameters(Model):
     label_smoothing: Share = 0.0
     max_grad_norm: Positive = 1.0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    batching: Literal["length", "shuffle", "bucket"] = "length"
+    batching: Literal["length", "shuffle", "bucket"] = "bucket"
     max_length: Annotated[Count, pydantic.Field(ge=SHORTEST_WINDOW)] | None = None
 
     def with_values(self, values: Mapping[str, Any]) -> Hyperparameters:
