@@ -49,8 +49,9 @@ def _selection(result: SelectionResult) -> str:
 
 def _training(result: TrainingResult) -> str:
     shown = {"validation": result.metrics, "test": result.test_metrics}
-    text = ", ".join(f"{split} macro-f1-span {found['macro-f1-span']:.4f}" for split, found in shown.items() if found)
-    together, name = summarize(result.seeds), "test_macro-f1-span" if result.test_metrics else "macro-f1-span"
+    metric = result.metric
+    text = ", ".join(f"{split} {metric} {found[metric]:.4f}" for split, found in shown.items() if found)
+    together, name = summarize(result.seeds), f"test_{metric}" if result.test_metrics else metric
     if not together:
         return text
     low, high = together[f"seeds_ci_low_{name}"], together[f"seeds_ci_high_{name}"]

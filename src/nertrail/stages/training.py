@@ -56,6 +56,7 @@ class TrainingResult(Model):
     training_type: Literal["final", "continued"]
     params: Mapping[str, Any]
     checkpoint: Path
+    metric: str = "macro-f1-span"  # that the best epoch was chosen by
     metrics: Mapping[str, float]
     entity_metrics: Mapping[str, float]
     test_metrics: Mapping[str, float]
@@ -188,6 +189,7 @@ def _result(training: SeededTraining, fitted: Fitted, uid: str) -> TrainingResul
         training_type=training.kind,
         params=params,
         checkpoint=fitted.checkpoint.path,
+        metric=training.config.metric,
         metrics=validation.scores.metrics(),
         entity_metrics=validation.scores.entity_metrics(),
         test_metrics=test.scores.metrics() if test else {},
