@@ -12,6 +12,7 @@ import pytest
 import tiny_experiment
 from e2e.commands import nertrail
 
+TOLD = ("waited for a core", "the gate rests on 47 entities only")  # of a busy machine and of the small corpus
 MODEL = Path("run/checkpoints/training/fit/best")
 STEPS: dict[str, tuple[str, ...]] = {
     "sweep": ("sweep", "tiny.yaml", "--run-dir", "run"),
@@ -53,7 +54,7 @@ def outputs(folder: Path) -> dict[str, str]:
     printed = {}
     for name, arguments in STEPS.items():
         done = nertrail(folder, *arguments)
-        said = [line for line in done.stderr.splitlines() if "waited for a core" not in line]  # a busy machine's
+        said = [line for line in done.stderr.splitlines() if not any(text in line for text in TOLD)]
         assert (done.returncode, said) == (0, []), (name, done.stdout, done.stderr)
         printed[name] = done.stdout
     return printed

@@ -41,7 +41,7 @@ LENIENT = ConversionConfig(min_f1_share=0.0)
 def checkpoint(experiment: Experiment, inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     values = experiment.hyperparameters.with_values({"learning_rate": 5e-3})
-    config = experiment.training.model_copy(update={"epochs": 1})
+    config = experiment.training.model_copy(update={"epochs": 3})  # after fewer it may find nothing yet
     return train_model(config, values, inputs, experiment.backbones[1], folder).checkpoint
 
 
