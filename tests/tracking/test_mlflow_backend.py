@@ -18,11 +18,28 @@ from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.mlflow_backend import MlflowBackend
+from nertrail.tracking.mlflow_store import _publish
 from nertrail.tracking.profiles import Profile
 from nertrail.tracking.protocol import PARENT_TAG, UID_TAG, Point, RunStart, Unreachable
 from nertrail.tracking.uploader import status, sync
 from tracking_fixtures import free_port
 from tracking_views import files, of_mlflow, runs_on
+
+# A process that is killed before a statement of its own that makes the tables of a store.
+KILLED_AT_STATEMENT = """
+import os, signal, sys
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from nertrail.tracking.mlflow_backend import MlflowBackend
+left = int(sys.argv[2])
+@event.listens_for(Engine, "before_cursor_execute")
+def count(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+MlflowBackend(sys.argv[1]).run_id("x")
+"""
 
 TINY = Profile(
     "tiny", params=2, metrics=4, tags=10, param_value=5, tag_value=9, metric_rows=3, param_rows=2, tag_rows=2
@@ -285,6 +302,36 @@ def test_two_fresh_stores_made_at_once(tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", script, uri], stderr=subprocess.PIPE) for _ in range(2)]
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
+
+
+def test_a_store_is_made_whole_after_kills_within_its_migrations(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for statement in (1089, 500):  # 1089: a column is added, and its migration not yet told to be done
+        killed = subprocess.run([sys.executable, "-c", KILLED_AT_STATEMENT, uri, str(statement)], capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / "mlflow.db").exists()
+    backend = MlflowBackend(uri)
+    backend.start(RunStart("u" * 32, "r", "e", 1))
+    assert backend.run_id("u" * 32)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+
+
+def test_a_store_that_another_program_makes_meanwhile_is_kept(tmp_path: Path) -> None:
+    draft, path = tmp_path / "draft", tmp_path / "mlflow.db"
+    draft.write_text("ours")
+    path.write_text("theirs")
+    _publish(draft, path)
+    assert path.read_text() == "theirs"
+
+
+def test_a_store_on_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "draft").write_text("ours")
+    _publish(tmp_path / "draft", tmp_path / "mlflow.db")
+    assert (tmp_path / "mlflow.db").read_text() == "ours"
 
 
 def test_artifacts_lie_beside_the_store_wherever_it_is_made_from(

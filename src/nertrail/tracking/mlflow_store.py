@@ -6,6 +6,9 @@ Imports mlflow, lazily, as the backend does.
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ def _create_experiment(client: Any, uri: str, name: str) -> str:
     path = sqlite_path(uri)
     try:
         if path is not None:
-            return str(_sqlite_store(path).create_experiment(name))
+            return str(_sqlite_store(path, path.parent).create_experiment(name))
         return str(client.create_experiment(name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -48,14 +51,39 @@ def initialise(uri: str) -> None:
         raise Unreachable(f"{path.parent} does not exist, so no sqlite store can be there")
     with (path.parent / f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _sqlite_store(path)
+        if not path.exists():
+            _create(path)
+        _sqlite_store(path, path.parent)
 
 
-def _sqlite_store(path: Path) -> Any:
+def _create(path: Path) -> None:
+    """A whole store or none: MLflow's migrations cannot go on where a kill stopped them ("duplicate column name")."""
+    folder = path.with_name(f".{path.name}.new")
+    shutil.rmtree(folder, ignore_errors=True)  # what a kill left
+    folder.mkdir()
+    draft = folder / f"{uuid.uuid4().hex}.db"  # never a name again: MLflow keeps an engine per URI
+    try:
+        _sqlite_store(draft, path.parent).engine.dispose()
+        _publish(draft, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give the file its name, unless another program has made a store of that name meanwhile."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        draft.rename(path)
+
+
+def _sqlite_store(path: Path, folder: Path) -> Any:
     """MLflow's own store, told where artifacts lie: left alone it resolves ./mlruns against whoever comes first."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    return SqlAlchemyStore(f"sqlite:///{path}", (path.parent / "mlruns").as_uri())
+    return SqlAlchemyStore(f"sqlite:///{path}", (folder / "mlruns").as_uri())
 
 
 def forget_stores() -> None:
