@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nertrail.errors import ConversionError
-from nertrail.ner.devices import CPU, slow_fusions
+from nertrail.ner.devices import CPU
+from nertrail.ner.session import open_session
 
 Shape = tuple[int, int]
 Arrays = dict[str, npt.NDArray[np.int64]]
@@ -122,15 +123,8 @@ def torch_run(model: Any) -> Run:
 
 def onnx_run(path: Path, threads: int | None = None) -> Run:
     """The logits of an ONNX file. Raises ConversionError where onnxruntime can't load or run it."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings go straight to stderr
-    options.intra_op_num_threads = threads or 0
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=[CPU], disabled_optimizers=slow_fusions([CPU])
-        )
+        session = open_session(path, [CPU], threads)
     except Exception as error:  # onnxruntime's errors share no base class
         raise ConversionError(f"{path.name} does not load: {error}") from error
     names = {value.name for value in session.get_inputs()}

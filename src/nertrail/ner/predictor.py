@@ -10,9 +10,10 @@ from tokenizers import Tokenizer
 
 from nertrail.errors import ModelError
 from nertrail.ner.checkpoint import TOKENIZER, Checkpoint, read_config, read_manifest
-from nertrail.ner.devices import providers, slow_fusions
+from nertrail.ner.devices import providers
 from nertrail.ner.documents import Document, Span
 from nertrail.ner.labels import Floats, LabelSet
+from nertrail.ner.session import open_session
 from nertrail.ner.windows import Encoded, Window, WindowSettings, encode, pad_batch, predictions
 
 # With more pieces the activations leave a core's cache: int8 MiniLM-L6 took 0.86 of the CPU time with 512 or with 256
@@ -151,15 +152,9 @@ def _session(path: Path, threads: int | None, device: str) -> Any:
 
     if not path.is_file():
         raise ModelError("no such file", place=str(path), remedy="convert the checkpoint to ONNX first")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised, too
-    if threads is not None:
-        options.intra_op_num_threads = threads
     chosen = providers(device, onnxruntime.get_available_providers())
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=chosen, disabled_optimizers=slow_fusions(chosen)
-        )
+        return open_session(path, chosen, threads)
     except Exception as error:  # its errors have no base of their own
         raise ModelError(f"onnxruntime cannot load it: {error}", place=str(path), remedy="convert it again") from error
 
