@@ -9,9 +9,9 @@ batch's loss divided by its own count). What is reported:
 
 - CPU-seconds of training until the mean validation micro-F1 reaches the example's after its last epoch, linear between
   epochs, evaluation aside, and how many times sooner than the example;
-- pieces trained on per CPU-second; test micro-F1 with a 95 % t interval, and of its paired difference from the example;
-- CPU-seconds of evaluation on validation, ours against the example's, and how far the F1 of a reloaded last-best
-  checkpoint in the mode's precision lies from the last epoch's.
+- pieces trained on per CPU-second; test micro-F1 with a 95 % t interval, and of its paired difference from the example.
+
+What evaluation takes is measured by perf/evaluation.py, on one checkpoint.
 
 CPU-seconds are those of the process, all threads. With `--out` each training is kept when it is done, and the same
 command goes on with those that are missing. `--quick` shows that it works: few texts, two seeds, one epoch.
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from evaluation import EXAMPLE, in_order
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from nertrail.experiment import find_config, load_experiment
@@ -38,17 +39,15 @@ from nertrail.ner.checkpoint import pad_id
 from nertrail.ner.evaluation import evaluate
 from nertrail.ner.hardware import hardware
 from nertrail.ner.loop import _Collator, _rows
-from nertrail.ner.model import load_model, quiet, window_logits
+from nertrail.ner.model import load_model, quiet
 from nertrail.ner.pace import pieces_of
-from nertrail.ner.predictor import BATCH_PIECES, TorchRecognizer, in_batches, run
+from nertrail.ner.predictor import BATCH_PIECES, TorchRecognizer, in_batches
 from nertrail.ner.trainer import FitSettings, fit
 from nertrail.ner.windows import Encoded
 from nertrail.stages.inputs import Prepared, read_inputs
 from nertrail.stages.seeds import t_interval
 
-EXAMPLE = "example"
 MODES = (EXAMPLE, "fp32:length", "fp32:shuffle", "fp32:bucket", "bf16:length", "bf16:shuffle", "bf16:bucket")
-EXAMPLE_BATCH = 8  # of the example, in training and in evaluation
 
 
 @dataclass
@@ -61,8 +60,6 @@ class Outcome:
     validation: list[float]
     test: float
     pieces: int
-    evaluation_seconds: float
-    evaluation_f1: float
 
 
 class Meter:
@@ -85,7 +82,6 @@ class Meter:
 def ours(mode: str, data: Prepared, settings: FitSettings) -> Outcome:
     """A training of `fit`, its clock stopped from the last step of an epoch until its evaluation is over."""
     settings = _settings_of(mode, settings)
-    precision = settings.precision
     meter, steps = Meter(), math.ceil(len(data.train.windows) / settings.batch_size)
 
     def on_step(done: int, _total: int) -> None:
@@ -95,12 +91,8 @@ def ours(mode: str, data: Prepared, settings: FitSettings) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         given = (data.backbone, data.labels, data.train, data.validation, data.tokenizer, settings, Path(folder))
         fitted = fit(*given, on_step=on_step, on_epoch=lambda epoch: meter.mark(epoch.metrics["micro-f1-span"]))
-        recognizer = TorchRecognizer(fitted.checkpoint, precision)
-        began = time.process_time()
-        scored = evaluate(data.validation, run(recognizer, data.validation), settings.decoding).micro_f1_span
-        spent = time.process_time() - began
         test = test_f1(TorchRecognizer(fitted.checkpoint), data.test, settings.decoding)
-    return _outcome(mode, settings, meter, data, test, spent, scored)
+    return _outcome(mode, settings, meter, data, test)
 
 
 def _settings_of(mode: str, settings: FitSettings) -> FitSettings:
@@ -115,17 +107,13 @@ def example(data: Prepared, settings: FitSettings) -> Outcome:
     meter, rows = Meter(), _rows(data.train)
     with quiet():
         model = load_model(data.backbone, data.labels, seed=settings.seed)
-    pad, spent, scored = pad_id(model.config.to_dict()), 0.0, 0.0
+    pad = pad_id(model.config.to_dict())
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_epoch_end(self, *_: Any, **__: Any) -> None:
-            nonlocal spent, scored
             meter.stop()
-            began = time.process_time()
             model.eval()
-            scored = _in_order(model, data.validation, pad, settings.decoding)
-            spent = time.process_time() - began
-            meter.mark(scored)
+            meter.mark(in_order(model, data.validation, settings.decoding))
 
     with tempfile.TemporaryDirectory() as folder, quiet():
         arguments = TrainingArguments(
@@ -148,16 +136,8 @@ def example(data: Prepared, settings: FitSettings) -> Outcome:
         trainer.train()
     model.eval()
     assert data.test is not None
-    test = _in_order(model, data.test, pad, settings.decoding)
-    return _outcome(EXAMPLE, settings, meter, data, test, spent, scored)
-
-
-def _in_order(model: Any, encoded: Encoded, pad: int, decoding: str) -> float:
-    """Micro-F1 from batches of the example's size in the data's order."""
-    logits = []
-    for start in range(0, len(encoded.windows), EXAMPLE_BATCH):
-        logits += window_logits(model, encoded.windows[start : start + EXAMPLE_BATCH], pad)
-    return evaluate(encoded, logits, decoding).micro_f1_span
+    test = in_order(model, data.test, settings.decoding)
+    return _outcome(EXAMPLE, settings, meter, data, test)
 
 
 def test_f1(recognizer: TorchRecognizer, encoded: Encoded | None, decoding: str) -> float:
@@ -165,11 +145,9 @@ def test_f1(recognizer: TorchRecognizer, encoded: Encoded | None, decoding: str)
     return evaluate(encoded, in_batches(recognizer.logits, encoded, BATCH_PIECES), decoding).micro_f1_span
 
 
-def _outcome(
-    mode: str, settings: FitSettings, meter: Meter, data: Prepared, test: float, spent: float, scored: float
-) -> Outcome:
+def _outcome(mode: str, settings: FitSettings, meter: Meter, data: Prepared, test: float) -> Outcome:
     pieces = pieces_of(data.train.windows) * len(meter.seconds)
-    return Outcome(mode, settings.seed, meter.seconds, meter.validation, test, pieces, spent, scored)
+    return Outcome(mode, settings.seed, meter.seconds, meter.validation, test, pieces)
 
 
 def seconds_to(target: float, outcomes: Sequence[Outcome]) -> float | None:
@@ -205,8 +183,6 @@ def summary(outcomes: Sequence[Outcome], modes: Sequence[str]) -> list[dict[str,
                 "validation_difference": _difference([max(o.validation) for o in found], base),
                 "test": _interval([o.test for o in found]),
                 "test_difference": _interval([o.test - b.test for o, b in zip(found, base, strict=True)]),
-                "evaluation_f1_difference": _interval([o.evaluation_f1 - o.validation[-1] for o in found]),
-                "evaluation_cpu_seconds": sum(o.evaluation_seconds for o in found) / len(found),
             }
         )
     return rows

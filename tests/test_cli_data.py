@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -79,13 +80,15 @@ def test_an_experiment_file(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere"], "there is no such folder"),
+        (["nowhere"], "there is no such file or folder"),
         (["{corpus}", "--set", "policies.no_such=keep"], "policies.no_such: unknown key"),
         (["{corpus}", "--set", "policies.long_spans=repair"], "policies.long_spans"),
         (["{corpus}/dev.jsonl", "--set", "format=json"], "does not begin with ["),
+        (["{corpus}/packed.jsonl.gz"], "the file is compressed"),
     ],
 )
 def test_what_cannot_be_checked(corpus: Path, arguments: list[str], words: str) -> None:
+    (corpus / "packed.jsonl.gz").write_bytes(gzip.compress((corpus / "train.jsonl").read_bytes()))
     done = check(*(argument.format(corpus=corpus) for argument in arguments))
     assert (done.exit_code, done.stdout) == (2, "")
     assert words in done.stderr
@@ -98,3 +101,21 @@ def test_synthetic_texts_are_not_checked(tmp_path: Path) -> None:
     done = check(str(path))
     assert done.exit_code == 2
     assert "give data.path" in done.stderr
+
+
+@pytest.mark.parametrize(("label", "words"), [("a\\nb", "can't be shown"), ("  ", "blank"), ("x" * 120, "longer than")])
+def test_a_type_that_no_stage_takes_is_refused_here_too(tmp_path: Path, label: str, words: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "Mira Holm", "entities": [[0, 4, "{label}"]]}}\n', encoding="utf-8")
+    done = check(str(path))
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+def test_every_text_that_is_in_train_too_is_counted(tmp_path: Path) -> None:
+    line = '{"text": "Mira Holm", "entities": [[0, 4, "PER"]]}\n'
+    for split, times in (("train", 1), ("dev", 1), ("test", 3)):
+        (tmp_path / f"{split}.jsonl").write_text(line * times, encoding="utf-8")
+    found = [row for row in check(str(tmp_path)).stdout.splitlines() if "texts_also_in_train" in row]
+    assert [row.split()[1:3] for row in found] == [["validation", "1"], ["test", "3"]]
+    assert "test.jsonl:1, test.jsonl:2, test.jsonl:3" in found[1]

@@ -12,6 +12,7 @@ from nertrail.ledger import Ledger
 from nertrail.report import write_report
 from nertrail.stages.benchmark import BenchmarkResult
 from nertrail.stages.conversion import ConversionResult
+from nertrail.stages.seeds import SeedScores
 from nertrail.stages.selection import SelectionCandidate, SelectionConfig, run_selection
 from nertrail.stages.sweep import SweepResult, TrialSummary
 from nertrail.stages.training import TrainingResult
@@ -47,12 +48,14 @@ def _training(folder: Path) -> TrainingResult:
         backbone="a",
         uid="u",
         training_type="final",
-        params={},
+        params={"source_checkpoint": "runs/<old>"},
+        comparison={"new_test_before_macro-f1": 0.2222, "new_test_after_macro-f1": 0.3333},
+        seeds=tuple(SeedScores(seed=seed, uid="u", metrics={"test_macro-f1-span": 0.6 + seed / 10}) for seed in (1, 2)),
         checkpoint=folder,
         metrics={**scores, **intervals},
-        entity_metrics={**entity, "<PER>_f1_ci_low": 0.6, "<PER>_f1_ci_high": 0.66},
+        entity_metrics={**entity, "ORG_f1": 0.0, "ORG_support": 0.0, "<PER>_f1_ci_low": 0.6, "<PER>_f1_ci_high": 0.66},
         test_metrics={name: value - 0.1 for name, value in scores.items()},
-        test_entity_metrics={"<PER>_f1": 0.53},
+        test_entity_metrics={"<PER>_f1": 0.53, "<PER>_support": 40.0, "ORG_f1": 0.0, "ORG_support": 0.0},
         absent_types=("GPE",),
         best_epoch=3,
         tokens_per_second=1234.0,
@@ -112,6 +115,11 @@ def page(ledger: Ledger, tmp_path: Path) -> str:
         ["micro-f1-span", "0.7002 (0.6500 to 0.7500)", "0.6002"],
         ["errors_missed", "7", ""],
         ["&lt;PER&gt;", "0.6100", "0.6200", "0.6300 (0.6000 to 0.6600)", "41", "0.5300"],
+        ["ORG", "", "", "", "0", ""],
+        ["1", "0.7000"],
+        ["2", "0.8000"],
+        ["95 %", "0.1147 to 1.3853"],
+        ["new_test", "macro-f1", "0.2222", "0.3333"],
         ["torch", "91.0", "11.75 (batch 1)", "", "85.1 (batch 1)", ""],
         ["onnx_fp32", "88.0", "6.50 (batch 1)", "", "153.8 (batch 1)", "-0.0001"],
         ["0", "COMPLETE", "0.8123", "0.00123"],
@@ -131,6 +139,7 @@ def test_the_page_says_what_else_there_is_to_know(page: str) -> None:
     assert "<h1>my &lt;title&gt;</h1>" in page
     assert "not measured alike" in page
     assert "So few trials are random search" in page
+    assert "<h3>Trained further from runs/&lt;old&gt;</h3>" in page
     assert "best epoch 3, types absent from validation: GPE" in page
     assert "data version abcdef" in page
     assert "data:image/png;base64," not in page, "pictures that are not there are left out"
@@ -155,7 +164,8 @@ def test_the_table(ledger: Ledger) -> None:
         "sweep-a": "macro-f1-span 0.8123 (1 of 3 trials, best: 0)",
         "benchmark-trials": "a-trial-0 12.2 ms (batch 1)",
         "selection": "a-trial-0, macro-f1-span 0.8123",
-        "training": "validation macro-f1-span 0.7001, test macro-f1-span 0.6001",
+        "training": "validation macro-f1-span 0.7001, test macro-f1-span 0.6001; "
+        "2 seeds: mean on test 0.7500 (95 % 0.1147 to 1.3853)",
         "conversion-onnx_fp32": "88.0 MB, micro-f1-span -0.0001 against PyTorch",
         "benchmark-final": "final-torch 11.8 ms (batch 1), final-x 6.5 ms (batch 1)",
     }

@@ -46,11 +46,12 @@ def trained(metric: str, *, tested: bool, seeds: int = 1) -> TrainingResult:
         (trained("loss", tested=False), "validation loss 0.2000"),
         (
             trained("micro-f1-span", tested=True, seeds=3),
-            "validation micro-f1-span 0.5000, test micro-f1-span 0.4000; 3 seeds: mean 0.4100 (0.3852 to 0.4348)",
+            "validation micro-f1-span 0.5000, test micro-f1-span 0.4000; "
+            "3 seeds: mean on test 0.4100 (95 % 0.3852 to 0.4348)",
         ),
         (
             trained("micro-f1-span", tested=False, seeds=3),
-            "validation micro-f1-span 0.5000; 3 seeds: mean 0.5100 (0.4852 to 0.5348)",
+            "validation micro-f1-span 0.5000; 3 seeds: mean on validation 0.5100 (95 % 0.4852 to 0.5348)",
         ),
     ],
 )

@@ -10,11 +10,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from nertrail import overview, summary
-from nertrail.errors import ConfigError, ConversionError, DataError
+from nertrail.errors import ConfigError, ConversionError
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger, fingerprint
 from nertrail.ner.ranks import rank
-from nertrail.numbers import name_problem
 from nertrail.records import Artifact, RunRecord, write_json
 from nertrail.remarks import remarks, setback
 from nertrail.reuse import Announce
@@ -27,9 +26,9 @@ from nertrail.steps import Steps, contents, planned
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker, Run
-from nertrail.tracking.names import metric_names
 from nertrail.tracking.receipt import Receipt
 from nertrail.tracking.redaction import environment_secrets, redact
+from nertrail.typenames import check_types
 
 log = logging.getLogger(__name__)
 STAGES = ("sweep", "benchmark", "selection", "training", "conversion")
@@ -126,26 +125,14 @@ def check_inputs(experiment: Experiment, inputs: Inputs) -> None:
     check_types(inputs.dataset.types, inputs.source)
     experiment.sweep.storage.check()
     drawn = experiment.sweep.window_lengths()
-    longest = max(inputs.windows_of(length).max_length for length in (*drawn, *inputs.compared, None))
+    lengths = (*drawn, *inputs.compared, experiment.hyperparameters.max_length, None)
+    longest = max(inputs.windows_of(length).max_length for length in lengths)
     for backbone in experiment.backbones:
         inputs.prepare(backbone)
         check_backbone(backbone.backbone(), longest)
         check_weights(backbone.backbone())
     if experiment.sweep.k_folds:
         make_folds(inputs.dataset.train, experiment.sweep.k_folds, inputs.seed)
-
-
-def check_types(types: Sequence[str], source: str) -> None:
-    """Raise DataError for an entity type that no metric can be named after, or for two that share a metric's name."""
-    remedy = "rename it with data.label_map"
-    for name in types:
-        if problem := name_problem(name):
-            raise DataError(f"the entity type {name[:40]!r} {problem}", place=source, remedy=remedy)
-    seen: dict[str, str] = {}
-    for name, metric in metric_names(types):
-        if seen.setdefault(metric, name) != name:
-            found = f"the entity types {seen[metric]!r} and {name!r} would both write the metric {metric!r}"
-            raise DataError(found, place=source, remedy=remedy)
 
 
 class _Pipeline:

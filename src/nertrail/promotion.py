@@ -37,8 +37,10 @@ def promote(name: str, wanted: str = CHALLENGER, *, force: bool = False, trackin
         remedy = "name a version by its number, or an alias that the model has"
         raise ModelError("no such version or alias", place=f"models:/{name}@{wanted}", remedy=remedy)
     before = find_version(name, CHAMPION, tracking_uri)
+    if before is not None and before.number == version.number:
+        return Promotion(version, before, "it was before, so nothing is changed")
     objection, comparison = _gate(version), "there was no champion to compare it with"
-    if before is not None and before.number != version.number:
+    if before is not None:
         worse, comparison = judge(scores_of(before, tracking_uri), scores_of(version, tracking_uri))
         objection = objection or (comparison if worse else None)
     if objection and not force:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nertrail.markup import number, page, picture, quiet, remark, short, table
+from nertrail.stages.seeds import SeedScores, summarize
 
 _BENCHMARKS = ("benchmark-trials", "benchmark-final", "benchmark-models")
 
@@ -78,9 +79,37 @@ def _training(result: Mapping[str, Any] | None) -> str:
     return (
         f"<h2>Final model</h2><p>{html.escape(about)} <span class=quiet>({html.escape(speed)})</span></p>"
         + table(["metric", "validation", "test"], scores)
+        + _seeds(result)
+        + _before_and_after(result)
         + _entities(result)
         + matrix
     )
+
+
+def _seeds(result: Mapping[str, Any]) -> str:
+    """Every seed's scores, their mean, and its 95 % interval."""
+    seeds = tuple(map(SeedScores.model_validate, result.get("seeds", ())))
+    if len(seeds) < 2:
+        return ""
+    found, names = summarize(seeds), list(seeds[0].metrics)
+    rows = [([str(each.seed), *(number(each.metrics[name]) for name in names)], "") for each in seeds]
+    rows.append((["mean", *(number(found[f"seeds_mean_{name}"]) for name in names)], "taken"))
+    ends = [(found[f"seeds_ci_low_{name}"], found[f"seeds_ci_high_{name}"]) for name in names]
+    rows.append((["95 %", *(f"{number(low)} to {number(high)}" for low, high in ends)], ""))
+    return "<h3>Seeds</h3>" + table(["seed", *names], rows)
+
+
+def _before_and_after(result: Mapping[str, Any]) -> str:
+    """What training further changed, on each split that it was compared on."""
+    found = result.get("comparison", {})
+    pairs = [name.partition("_before_")[::2] for name in found if "_before_" in name]
+    rows = [
+        ([split, metric, number(found[f"{split}_before_{metric}"]), number(found[f"{split}_after_{metric}"])], "")
+        for split, metric in pairs
+    ]
+    source = html.escape(str(result["params"].get("source_checkpoint", "")))
+    head = ["texts", "metric", "before", "after"]
+    return f"<h3>Trained further from {source}</h3>" + table(head, rows) if rows else ""
 
 
 def _entities(result: Mapping[str, Any]) -> str:
@@ -88,10 +117,15 @@ def _entities(result: Mapping[str, Any]) -> str:
     names = [name.removesuffix("_support") for name in found if name.endswith("_support")]
     rows = []
     for name in names:
-        scores = [_with_interval(found, f"{name}_{score}") for score in ("precision", "recall", "f1")]
+        shown = [_of_type(found, name, score) for score in ("precision", "recall", "f1")]
         support = str(round(found[f"{name}_support"]))
-        rows.append(([name, *scores, support, _with_interval(test, f"{name}_f1")], ""))
+        rows.append(([name, *shown, support, _of_type(test, name, "f1")], ""))
     return table(["type", "precision", "recall", "F1", "spans", "F1 on test"], rows)
+
+
+def _of_type(metrics: Mapping[str, float], name: str, score: str) -> str:
+    """A type's score; nothing where no text holds the type, so that there was nothing to find."""
+    return _with_interval(metrics, f"{name}_{score}") if metrics.get(f"{name}_support") else ""
 
 
 def _with_interval(metrics: Mapping[str, float], name: str) -> str:

@@ -60,7 +60,7 @@ def contents(experiment: Experiment, inputs: Inputs) -> list[Any]:
 
 def _sweep_note(config: SweepConfig, inputs: Inputs) -> str:
     """What a reader should know of a search before it begins."""
-    notes = [f"{config.max_trials} trials are random search"] if config.is_random_search() else []
+    notes = ["so few trials are random search"] if config.is_random_search() else []
     if len(inputs.compared) > 1 and "max_length" not in config.search_space:
         tried = inputs.compared[: config.max_trials]
         notes.append(f"the first have windows of {', '.join(map(str, tried))} pieces and else the same values")

@@ -55,7 +55,8 @@ def _training(result: TrainingResult) -> str:
     if not together:
         return text
     low, high = together[f"seeds_ci_low_{name}"], together[f"seeds_ci_high_{name}"]
-    return f"{text}; {len(result.seeds)} seeds: mean {together[f'seeds_mean_{name}']:.4f} ({low:.4f} to {high:.4f})"
+    split, mean = "test" if result.test_metrics else "validation", together[f"seeds_mean_{name}"]
+    return f"{text}; {len(result.seeds)} seeds: mean on {split} {mean:.4f} (95 % {low:.4f} to {high:.4f})"
 
 
 def _conversion(result: ConversionResult) -> str:
@@ -64,9 +65,10 @@ def _conversion(result: ConversionResult) -> str:
 
 
 def comparison(ledger: Ledger) -> list[tuple[str, ...]]:
-    """The final models side by side: name, size, latency, throughput, speed-up over PyTorch, F1 on validation.
+    """The final models side by side: name, size, latency, throughput, speed-up over PyTorch, F1.
 
-    Empty where they were not timed. A target that failed has no row: its failure is told elsewhere.
+    The F1 is micro-f1-span on validation. Empty where they were not timed. A target that failed has no row: its
+    failure is told elsewhere.
     """
     timed = ledger.entry("benchmark-final")
     if timed is None or timed.state != "done":

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from nertrail.cli.output import _Bar, _log_above
+from nertrail.cli.output import _Bar, _log_above, print_table
 
 
 def test_other_work_is_another_bar_and_an_unknown_total_has_no_count() -> None:
@@ -32,3 +32,9 @@ def test_the_log_goes_where_the_bar_is_drawn(monkeypatch: pytest.MonkeyPatch) ->
         logging.getLogger("x").warning("busy")
     logging.getLogger("x").warning("after")
     assert (above.getvalue(), before.getvalue()) == ("busy\n", "after\n")
+
+
+def test_a_table_shows_text_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("type", "n"), [("[/b]", "1"), ("[red]", "2"), ("a\nb", "3"), ("\ud800", "4"), (":smile:", "5")])
+    shown = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert shown[2:] == [["[/b]", "1"], ["[red]", "2"], ["a\\nb", "3"], ["\\ud800", "4"], [":smile:", "5"]]

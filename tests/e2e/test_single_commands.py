@@ -14,10 +14,11 @@ from e2e.commands import nertrail
 
 TOLD = ("waited for a core", "the gate rests on 47 entities only")  # of a busy machine and of the small corpus
 MODEL = Path("run/checkpoints/training/fit/best")
+SAME = ("--set", "training.epochs=3")  # as it is without; the next command must be told, too
 STEPS: dict[str, tuple[str, ...]] = {
     "sweep": ("sweep", "tiny.yaml", "--run-dir", "run"),
     "select": ("select", "tiny.yaml", "--run-dir", "run"),
-    "train": ("train", "tiny.yaml", "--run-dir", "run", "--params", "run/artifacts/selection/selection.json"),
+    "train": ("train", "tiny.yaml", "--run-dir", "run", "--params", "run/artifacts/selection/selection.json", *SAME),
     "convert": ("convert", str(MODEL), "--target", "onnx_fp32", "--config", "tiny.yaml", "--out", "onnx"),
     "benchmark": ("benchmark", "tiny.yaml", "--run-dir", "run", "--model", str(MODEL), "--model", "onnx/onnx_fp32"),
     "continue": ("train", "tiny.yaml", "--run-dir", "more", "--from", str(MODEL)),
@@ -32,7 +33,12 @@ PRINTED = {
         "wrote       run/artifacts/selection/selection.json\n",
         "nertrail train ",
     ),
-    "train": ("training", "validation macro-f1-span", f"wrote       {MODEL}\n", f"nertrail convert {MODEL} "),
+    "train": (
+        "training",
+        "validation macro-f1-span",
+        f"wrote       {MODEL}\n",
+        f"nertrail convert {MODEL} --config tiny.yaml {' '.join(SAME)}\n",
+    ),
     "convert": ("onnx/onnx_fp32/model_fp32.onnx", "MB", "nertrail predict onnx/onnx_fp32 FILE"),
     "benchmark": ("best-torch", "onnx_fp32-onnx_fp32", "report      run/report.html", "workflowType=machine_learning"),
     "continue": ("training", "records     "),

@@ -63,7 +63,7 @@ def test_a_run_is_trained_further_under_two_seeds(trained: Path) -> None:
     options = ("--from", f"runs:/{source.info.run_id}", "--seeds", "2", "--run-dir", "runs/further")
     done = nertrail(trained, "train", "tiny.yaml", *options, *BRIEF)
     assert done.returncode == 0, done.stderr
-    assert "2 seeds: mean" in done.stdout
+    assert "2 seeds: mean on test" in done.stdout
     assert nertrail(trained, "sync", "runs/further").returncode == 0
     found = [run for run in runs(trained) if run.info.run_id != source.info.run_id]
     assert Counter(run.data.tags["mlflow.runType"] for run in found) == {"training": 1, "seed": 2}

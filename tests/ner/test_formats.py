@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow
 import pytest
 
 from nertrail.errors import DataError
-from nertrail.ner.readers import DataSettings, read_dataset, read_documents
+from nertrail.ner.readers import DataSettings, Span, read_dataset, read_documents
 from reading import Read, entities, line
 
 ANN, TEXT = [("Ann", "per"), ("Rome", "loc")], "Ann in Rome"
@@ -174,6 +175,15 @@ def test_splits_saved_to_disk(tmp_path: Path) -> None:
         ("state.json", "{", "can't be read"),
         ("state.json", '{"_indices_data_files": [{"filename": "x"}]}', "unflattened selection"),
         ("data-00001-of-00002.arrow", "no arrow", "can't read the Arrow file"),
+        ("state.json", "[]", "holds a list, not an object"),
+        ("state.json", '{"_data_files": 5}', "names no data files"),
+        ("state.json", '{"_data_files": [{}]}', "names no data files"),
+        ("state.json", '{"_data_files": ["data.arrow"]}', "names no data files"),
+        ("dataset_info.json", "null", "holds null, not an object"),
+        ("dataset_info.json", '{"features": [5]}', "describes no features"),
+        ("dataset_info.json", '{"features": {"entities": []}}', "describes no features"),
+        ("dataset_info.json", '{"features": {"tags": {"_type": "ClassLabel"}}}', "describes no features"),
+        ("dataset_info.json", '{"features": {"tags": {"_type": "Sequence"}}}', "describes no features"),
     ],
 )
 def test_broken_datasets(tmp_path: Path, file: str, content: str, words: str) -> None:
@@ -183,3 +193,53 @@ def test_broken_datasets(tmp_path: Path, file: str, content: str, words: str) ->
     with pytest.raises(DataError, match=words) as caught:
         read_documents(folder)
     assert caught.value.remedy
+
+
+def test_lists_of_unequal_length_in_a_row(tmp_path: Path) -> None:
+    features, _ = SAVED["struct of lists"]
+    row = {"text": TEXT, "entities": {"start": [0, 7], "end": [3], "label": ["per", "loc"]}}
+    with pytest.raises(DataError, match="lists of unequal length") as caught:
+        read_documents(save(tmp_path / "train", features, [row, row]))
+    assert caught.value.place == f"{tmp_path / 'train'}:1"
+
+
+def test_a_string_that_is_not_utf8(tmp_path: Path) -> None:
+    features, row = SAVED["list of structs"]
+    folder = save(tmp_path / "train", features, [row, row])
+    file = folder / "data-00000-of-00002.arrow"
+    damaged = file.read_bytes().replace(TEXT.encode(), b"\xff" * len(TEXT.encode()))
+    assert damaged != file.read_bytes()
+    file.write_bytes(damaged)
+    with pytest.raises(DataError, match="can't read the Arrow file"):
+        read_documents(folder)
+
+
+STUDIO = {"from_name": "label", "to_name": "text", "type": "labels", "value": {"start": 0, "end": 3, "labels": ["x"]}}
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"data": {"text": "Ann"}, "annotations": 7}, "`annotations` is a number, not a list"),
+        ({"data": {"text": "Ann"}, "annotations": [7]}, "`annotations` holds a number, not an object: 7"),
+        ({"data": {"text": "Ann"}, "annotations": [{"result": 7}]}, "`result` is a number, not a list"),
+        ({"data": {"text": "Ann"}, "annotations": [{"result": ["x"]}]}, "`result` holds a string, not an object"),
+        (
+            {"data": {"text": "Ann"}, "annotations": [{"result": [{**STUDIO, "value": [1]}]}]},
+            "`value` holds a list, not an object",
+        ),
+        ({"content": "Ann", "annotation": 1}, "`annotation` is a number, not a list"),
+        ({"content": "Ann", "annotation": [{"label": ["x"], "points": [None]}]}, "`points` holds null, not an object"),
+    ],
+)
+def test_what_no_annotation_tool_writes(read: Read, record: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError, match=re.escape(words)) as caught:
+        read(json.dumps([record]), "a.json")
+    assert (caught.value.place or "").endswith("a.json:1")
+    assert caught.value.remedy
+
+
+def test_a_text_that_a_list_names(read: Read) -> None:
+    task = {"data": {"text": "Ann"}, "annotations": [{"result": [{**STUDIO, "to_name": ["text"]}]}]}
+    (document,), _ = read(json.dumps([task]), "a.json")
+    assert document.spans == (Span(0, 3, "x"),)

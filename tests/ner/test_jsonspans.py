@@ -114,3 +114,25 @@ def test_a_span_moves_to_the_nearest_place_where_its_text_stands(read: Read, sta
     (document,), counts = read(line(text="the Ann and Ann", entities=[item]), "a.jsonl")
     assert document.spans == (Span(found, found + 3, "x"),)
     assert counts == {"span_text_moved": 1}
+
+
+def test_an_empty_text_is_not_a_text_that_nobody_annotated(read: Read):
+    documents, counts = read(line(text="") + line(text="Ann", entities=[[0, 3, "x"]]), "a.jsonl")
+    assert [document.text for document in documents] == ["Ann"]
+    assert counts == {"empty_text": 1}
+    with pytest.raises(DataError, match="no record is annotated"):
+        read(line(text="") + line(text="a") + line(text="b"), "b.jsonl")
+
+
+def test_an_own_text_of_blanks_says_nothing(read: Read):
+    item = {"start": 0, "end": 4, "label": "LOC", "text": " "}
+    (document,), counts = read(line(text="Lund here", entities=[item]), "a.jsonl")
+    assert (document.spans, counts) == ((Span(0, 4, "LOC"),), {})
+
+
+@pytest.mark.parametrize(("name", "place"), [("a.jsonl", "a.jsonl:2"), ("a.json", "a.json:2")])
+def test_lists_in_the_place_of_objects_are_not_called_broken(read: Read, name, place):
+    spacy = '["Mira", {"entities": [[0, 4, "PER"]]}]\n'
+    with pytest.raises(DataError, match="more follows after the first value of the file") as caught:
+        read(spacy + spacy, name)
+    assert caught.value.place.endswith(place)

@@ -106,7 +106,7 @@ def test_a_missing_split_lists_what_is_there(folder):
 @pytest.mark.parametrize(
     ("path", "options", "words"),
     [
-        ("nowhere", {}, "no such folder"),
+        ("nowhere", {}, "no such file or folder"),
         ("train.conll", {}, "not a folder"),
         ("", {"train": "gone.conll"}, "No such file"),
         ("", {"test": "."}, "is a folder, not a file"),

@@ -111,9 +111,21 @@ class TestTypes:
 
     def test_removed_ones_are_an_error_unless_allowed(self, source: Source, inputs: Inputs) -> None:
         data = with_types(inputs, ("LOC", "ORG"))
-        with pytest.raises(ModelError, match="knows the types PER, which the training data has not"):
+        with pytest.raises(
+            ModelError, match=r"PER, which the training texts have not\s+→ .*data.types: \[LOC, ORG, PER\]"
+        ):
             continued_types(source, data, None, "new_only", allow_removed=False)
         assert continued_types(source, data, None, "new_only", allow_removed=True) == ("LOC", "ORG")
+
+    def test_what_only_other_splits_hold_is_removed(self, source: Source, inputs: Inputs) -> None:
+        bare = tuple(replace(d, spans=tuple(s for s in d.spans if s.type != "ORG")) for d in inputs.dataset.train)
+        data = replace(inputs, dataset=replace(inputs.dataset, train=bare), _cache={})
+        with pytest.raises(ModelError, match="knows the types ORG, which the training texts have not"):
+            continued_types(source, data, None, "new_only", allow_removed=False)
+        named = replace(data, dataset=replace(data.dataset, declared=True), _cache={})
+        for found, allowed in ((data, True), (named, False)):  # the other splits' entities need their type
+            types = continued_types(source, found, None, "new_only", allow_removed=allowed)
+            assert types == ("LOC", "ORG", "PER")
 
     def test_old_texts_keep_their_types_only_where_they_are_trained_on(self, source: Source, inputs: Inputs) -> None:
         data = with_types(inputs, ("LOC", "ORG"))

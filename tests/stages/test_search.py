@@ -48,7 +48,9 @@ def test_continuous_spaces_keep_their_bounds(kind: str) -> None:
     [
         ({"type": "uniform", "low": 2, "high": 1}, "low 2.0 is above high 1.0"),
         ({"type": "int", "low": 2, "high": 1}, "low 2 is above high 1"),
-        ({"type": "int", "low": 1, "high": 8, "step": 2, "log": True}, "low 1 and step 2"),
+        ({"type": "int", "low": 1, "high": 9, "step": 2, "log": True}, "low 1 and step 2"),
+        ({"type": "int", "low": 1, "high": 8, "step": 2}, "no number of steps of 2 leads from 1 to 8"),
+        ({"type": "uniform", "low": 0, "high": 1, "step": 0.3}, "no number of steps of 0.3 leads from 0.0 to 1.0"),
         ({"type": "int", "low": 0, "high": 8, "log": True}, "low 0 and step 1"),
         ({"type": "loguniform", "low": 0, "high": 1}, "greater than 0"),
         ({"type": "choice", "values": []}, "at least 1 item"),

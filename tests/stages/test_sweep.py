@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import shutil
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -286,3 +287,15 @@ def test_the_first_trials_differ_in_the_window_alone(
     else:
         assert made.enqueue == tuple({**first, "max_length": length} for length in lengths)
         assert made.window_lengths() == lengths
+
+
+def test_a_study_behind_a_url_belongs_to_its_folder(sweep: Sweep, tmp_path: Path) -> None:
+    storage = {"storage": {"type": "sqlite", "url": f"sqlite:///{tmp_path.parent}/shared-{tmp_path.name}.db"}}
+    first = sweep(max_trials=1, **storage)
+    again = sweep(max_trials=2, **storage)
+    assert again.study_name == first.study_name
+    assert [trial.uid for trial in again.trials][:1] == [trial.uid for trial in first.trials]
+    shutil.rmtree(tmp_path)  # as a sweep that begins anew does
+    anew = sweep(max_trials=1, **storage)
+    assert anew.study_name != first.study_name
+    assert {trial.uid for trial in anew.trials}.isdisjoint(trial.uid for trial in again.trials)

@@ -114,14 +114,14 @@ def test_a_store_made_again_has_another_model_of_the_same_name(store: str, tiny_
 def test_what_another_process_put_there_meanwhile_stays(
     store: str, tiny_served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_id, real = logged(store, tiny_served), mlflow_download._root
+    run_id, real = logged(store, tiny_served), mlflow_download._put
 
-    def slow(draft: Path, place: str) -> Path:
-        shutil.copytree(tiny_served, tmp_path / "here" / place)
-        (tmp_path / "here" / place / "first").touch()
-        return real(draft, place)
+    def slow(root: Path, target: Path, *, keep: bool) -> None:
+        shutil.copytree(tiny_served, target)
+        (target / "first").touch()
+        real(root, target, keep=keep)
 
-    monkeypatch.setattr(mlflow_download, "_root", slow)
+    monkeypatch.setattr(mlflow_download, "_put", slow)
     assert (fetch(f"runs:/{run_id}", tmp_path / "here", store).path / "first").exists()
     assert [path.name.startswith(run_id) for path in (tmp_path / "here").iterdir()] == [True]
 
@@ -141,10 +141,10 @@ def test_several_models_or_none_are_told(store: str, tiny_served: Path, tmp_path
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").touch()
     run_id = logged(store, tmp_path / "empty")
-    with pytest.raises(ModelError, match="holds 0 models of nertrail\n  → name a run that keeps its model"):
+    with pytest.raises(ModelError, match="holds 0 models of nertrail\n  → name a conversion's run"):
         fetch(f"runs:/{run_id}", tmp_path / "here", store)
     assert list((tmp_path / "here").iterdir()) == []
-    with pytest.raises(ModelError, match=f"runs:/{run_id}: the run has no artifact checkpoint\n  → name a run"):
+    with pytest.raises(ModelError, match=r"the run has no artifact checkpoint\s+→ name a training's run"):
         fetch(f"runs:/{run_id}", tmp_path / "here", store, artifact="checkpoint")
 
 

@@ -23,8 +23,10 @@ import nertrail
 from nertrail import Predictor
 from nertrail.cli import app
 from nertrail.errors import ModelError, PromotionError
+from nertrail.ner.checkpoint import Checkpoint
 from nertrail.promotion import judge, promote
 from nertrail.records import Artifact, ModelVersion, RunRecord
+from nertrail.stages.continuation import locate
 from nertrail.tracking import pyfunc, registry
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.mlflow_backend import MlflowBackend
@@ -109,6 +111,18 @@ def test_a_journal_registers_a_model_once(store: str, model: Path, tmp_path: Pat
     assert [e.label for e in found.predict([TEXT])[0]] == ["PER", "LOC"]
 
 
+def test_the_model_carries_every_module_that_serving_needs(model: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from nertrail.ner.serving import FolderPredictor;"
+        "FolderPredictor(Path(sys.argv[1]), threads=1).predict(['Ann sings']);"
+        "print(*(m.__file__ for m in sys.modules.values() if m.__name__.partition('.')[0] == 'nertrail'), sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(model)], capture_output=True, text=True, check=True)
+    package = Path(nertrail.__file__).parent
+    needed = {str(Path(file).relative_to(package)) for file in done.stdout.split()}
+    assert needed | {"predictor.py"} == set(pyfunc.CODE)  # which `from nertrail import Predictor` reads
+
+
 @pytest.mark.server
 def test_a_real_server_registers_and_promotes(mlflow_server: str, model: Path) -> None:
     log(mlflow_server, "a", model)
@@ -117,6 +131,23 @@ def test_a_real_server_registers_and_promotes(mlflow_server: str, model: Path) -
     assert promote("my-experiment", tracking_uri=mlflow_server).champion.number == "1"
     found = Predictor.load("models:/my-experiment@champion", tracking_uri=mlflow_server, threads=1)
     assert [entity.label for entity in found.predict([TEXT])[0]] == ["PER", "LOC"]
+
+
+def test_a_version_stands_for_the_checkpoint_that_it_was_made_of(
+    store: str, model: Path, tiny_checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    journal = JournalBackend(tmp_path / "run")
+    journal.start(RunStart("t", "training", "e", 1, {}))
+    journal.log("t", RunRecord(artifacts=(Artifact(tiny_checkpoint.path, "checkpoint"),)), 2)
+    journal.start(RunStart("c", "conversion", "e", 2, {}))
+    journal.log("c", record(model), 3)
+    for uid in "ct":
+        journal.end(uid, "FINISHED", 5)
+    journal.close()
+    assert sync(tmp_path / "run", store).complete
+    for name in ("models:/e@challenger", "models:/e/1"):
+        found = locate(name, tmp_path / "sources", store)
+        assert (found.name, found.checkpoint.labels) == (name, tiny_checkpoint.labels)
 
 
 def test_an_alias_that_was_moved_since_is_left_alone(store: str, model: Path) -> None:
@@ -304,6 +335,8 @@ def test_a_worse_model_is_refused_unless_forced(store: str, model: Path, tiny_se
     assert forced.champion.number == "2" and forced.before is not None and forced.before.number == "1"
     assert _champion(store) == "2"
     assert promote("my-experiment", "1", tracking_uri=store).champion.number == "1"  # better again
+    repeated = promote("my-experiment", "1", tracking_uri=store)
+    assert (repeated.champion.number, repeated.comparison) == ("1", "it was before, so nothing is changed")
 
 
 def _champion(store: str) -> str:

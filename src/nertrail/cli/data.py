@@ -28,9 +28,12 @@ def check(
 ) -> None:
     """Show what annotated text holds, every quirk with its places, and what the policies do; exit code 2 if refused."""
     from nertrail.ner.inspection import inspect
+    from nertrail.typenames import check_types
 
-    inspection = inspect(_settings(path, sets or []))
+    settings = _settings(path, sets or [])
+    inspection = inspect(settings)
     _print(inspection, places)
+    check_types(sorted(_types(inspection)), str(settings.path))
     if inspection.refused:
         names = ", ".join(inspection.refused)
         remedy = "mend the data, or choose what is done about it with data.policies (docs/data.md)"
@@ -76,9 +79,12 @@ def _profile_row(inspection: Inspection, split: str) -> Row:
 
 
 def _type_rows(inspection: Inspection) -> Iterator[Row]:
-    names = {type_ for profile in inspection.profiles.values() for type_ in profile.types}
-    for name in sorted(names):
+    for name in sorted(_types(inspection)):
         yield (name, *(str(profile.types.get(name, 0)) for profile in inspection.profiles.values()))
+
+
+def _types(inspection: Inspection) -> set[str]:
+    return {name for profile in inspection.profiles.values() for name in profile.types}
 
 
 def _quirk_rows(inspection: Inspection, places: int) -> Iterator[Row]:

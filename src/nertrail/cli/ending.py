@@ -44,9 +44,9 @@ def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]
         print(f"wrote       {seen(path)}")
     print(f"report      {seen(steps.run_dir / 'report.html')}")
     _print_records(steps.experiment, config, steps.trackers.receipt)
-    same = [config, *(part for text in sets for part in ("--set", text)), "--run-dir", seen(steps.run_dir)]
+    same = [config, *(part for text in sets for part in ("--set", text))]
     if command in _NEXT:
-        print(f"next        nertrail {_NEXT[command](steps, shlex.join(same))}")
+        print(f"next        nertrail {shlex.join(_NEXT[command](steps, same))}")
 
 
 def print_remarks(remarks: Sequence[str]) -> None:
@@ -94,13 +94,12 @@ _WROTE: Mapping[str, Callable[[Steps], list[Path]]] = {
     "train": _trained,
     "benchmark": _measured,
 }
-_NEXT: Mapping[str, Callable[[Steps, str], str]] = {
-    "sweep": lambda _steps, same: f"select {same}",
-    "select": lambda steps, same: f"train {same} --params {shlex.quote(seen(_chosen(steps)[0]))}",
-    "train": lambda steps, same: f"convert {shlex.quote(seen(_trained(steps)[0]))} --config {_config(same)}",
+_NEXT: Mapping[str, Callable[[Steps, list[str]], list[str]]] = {
+    "sweep": lambda steps, same: ["select", *same, *_there(steps)],
+    "select": lambda steps, same: ["train", *same, *_there(steps), "--params", seen(_chosen(steps)[0])],
+    "train": lambda steps, same: ["convert", seen(_trained(steps)[0]), "--config", *same],
 }
 
 
-def _config(same: str) -> str:
-    """The experiment file among the arguments that the next command needs as well."""
-    return shlex.quote(shlex.split(same)[0])
+def _there(steps: Steps) -> list[str]:
+    return ["--run-dir", seen(steps.run_dir)]

@@ -25,7 +25,8 @@ def promote(
 
     done = decide(name, version, force=force, tracking_uri=tracking_uri)
     if not quiet:
-        before = f", in the place of version {done.before.number}" if done.before else ""
+        other = done.before is not None and done.before.number != done.champion.number
+        before = f", in the place of version {done.before.number}" if done.before and other else ""
         print(f"champion    models:/{name}@champion is version {done.champion.number}{before}")
         print(f"            {done.comparison}")
 

@@ -20,7 +20,9 @@ Seeds = Annotated[int | None, typer.Option("--seeds", metavar="N", help="Train u
 From = Annotated[
     str | None,
     typer.Option(
-        "--from", metavar="SOURCE", help="Train a model further: a folder, a run dir, runs:/ID, models:/NAME/VERSION."
+        "--from",
+        metavar="SOURCE",
+        help="Train a model further: a folder, a run dir, runs:/ID, models:/NAME/VERSION or models:/NAME@ALIAS.",
     ),
 ]
 Budget = Annotated[

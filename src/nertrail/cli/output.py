@@ -112,9 +112,14 @@ def print_lines(lines: list[StageLine]) -> None:
 
 def print_comparison(rows: Sequence[tuple[str, ...]]) -> None:
     """The final models side by side; nothing where there are none."""
-    head = ("model", "weights", "latency", "throughput", "times PyTorch (95 %)", "F1 on validation")
+    head = ("model", "weights", "latency", "throughput", "times PyTorch (95 %)", "micro-f1-span")
     if rows:
         print_table(head, rows)
+
+
+def shown(text: str) -> str:
+    """Text as a terminal may show it: what can't be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -122,8 +127,9 @@ def print_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*head, box=box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(shown(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @guarded
 def predict(
-    model: Annotated[str, typer.Argument(help="A model's folder, a run dir, runs:/ID or models:/NAME@ALIAS.")],
+    model: Annotated[
+        str, typer.Argument(help="A model's folder, a run dir, runs:/ID of a conversion or models:/NAME@ALIAS.")
+    ],
     file: Annotated[str, typer.Argument(help="A file of texts, or - for standard input.")],
     form: Annotated[str, typer.Option("--format", help="jsonl, prodigy or labelstudio.")] = "jsonl",
     kind: Annotated[

@@ -13,7 +13,7 @@ TAG = re.compile(r"([BIESLUM])-(.+)")
 SECOND_TAG = re.compile(r"[,;|/][BIESLUM]-")
 # Not str.strip: it would also take tokens away that are a no-break space or U+0085.
 BLANKS = " \t"
-NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
+NUMBER = re.compile(r"\d{1,9}(?:[-.]\d+)?(?!\d)")
 # Phrases of CoNLL-2000: tags in B- and I-, but of syntax.
 PHRASES = frozenset(["ADJP", "ADVP", "CONJP", "INTJ", "LST", "NP", "PP", "PRT", "SBAR", "UCP", "VP"])
 # A column may hold a few bad cells, which are told where they stand; with more it is another kind of column.

@@ -39,7 +39,8 @@ class Dataset:
     """Three splits that share one set of types; the test split may be empty.
 
     `counts` says how often each quirk was seen or repaired, under `<split>.<quirk>`. `word_unit` is the unit in which
-    raw text is cut at prediction: "whitespace" where the data came as tokens, else "pretokenizer".
+    raw text is cut at prediction: "whitespace" where the data came as tokens, else "pretokenizer". `declared` is
+    whether the types were named in the settings instead of being found in the texts.
     """
 
     train: tuple[Document, ...]
@@ -49,6 +50,13 @@ class Dataset:
     counts: Mapping[str, int]
     source: str
     word_unit: str
+    declared: bool = False
+
+    @property
+    def learned_types(self) -> tuple[str, ...]:
+        """The types that training texts show, or that are declared, in their order."""
+        shown = {span.type for document in self.train for span in document.spans}
+        return self.types if self.declared else tuple(name for name in self.types if name in shown)
 
     @property
     def splits(self) -> dict[str, tuple[Document, ...]]:

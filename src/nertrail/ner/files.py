@@ -33,7 +33,7 @@ def find(settings: DataSettings) -> dict[str, Path]:
     path = settings.path
     if not path.exists():
         remedy = "set data.path to a folder with train, dev and test files, or to one file"
-        raise DataError("there is no such folder", place=str(path), remedy=remedy)
+        raise DataError("there is no such file or folder", place=str(path), remedy=remedy)
     if path.is_file() or is_split(path):
         return {"train": _single(settings)}
     found = {split: _file_of(split, settings) for split in SPLITS}

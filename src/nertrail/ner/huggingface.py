@@ -10,6 +10,7 @@ from typing import Any
 from nertrail.errors import DataError
 from nertrail.ner import conll
 from nertrail.ner.documents import Document
+from nertrail.ner.jsonrecords import kind
 from nertrail.ner.jsonspans import document
 from nertrail.ner.sources import Source
 
@@ -26,10 +27,22 @@ def is_split(folder: Path) -> bool:
 def parse(source: Source) -> Iterator[Document]:
     """Yield the rows as documents; a place is the row's number, from 1."""
     begins = conll.Begins()
-    decode = _struct(_json(source.path / INFO).get("features") or {})
+    decode = _features(source.path / INFO)
     for number, row in enumerate(_rows(source.path), 1):
-        yield from document(decode(row), number, begins, source)
+        try:
+            record = decode(row)
+        except ValueError as error:
+            raise source.error(number, f"lists of unequal length in one row: {error}", SAVE_AGAIN) from error
+        yield from document(record, number, begins, source)
     begins.report(source)
+
+
+def _features(path: Path) -> Decode:
+    described = _json(path)
+    try:
+        return _struct(described.get("features") or {})
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise DataError(f"describes no features: {error!r}", place=str(path), remedy=SAVE_AGAIN) from error
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -38,21 +51,28 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
     state = _json(folder / STATE)
     if state.get("_indices_data_files"):
         raise DataError("the dataset is an unflattened selection of rows", place=str(folder), remedy=SAVE_AGAIN)
-    for file in state.get("_data_files") or ():
-        path = folder / str(file["filename"])
+    try:
+        paths = [folder / str(file["filename"]) for file in state.get("_data_files") or ()]
+    except (KeyError, TypeError) as error:
+        found, place = f"names no data files: {error!r}", str(folder / STATE)
+        raise DataError(found, place=place, remedy=SAVE_AGAIN) from error
+    for path in paths:
         try:
             with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_stream(mapped) as batches:
                 for batch in batches:
+                    batch.validate(full=True)  # damaged bytes would crash the conversion
                     yield from batch.to_pylist()
-        except (OSError, pyarrow.ArrowInvalid) as error:
+        except (OSError, ValueError, SystemError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise DataError(f"can't read the Arrow file: {error}", place=str(path), remedy=SAVE_AGAIN) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"can't be read: {error}", place=str(path), remedy=SAVE_AGAIN) from error
+    if not isinstance(found, dict):
+        raise DataError(f"holds {kind(found)}, not an object", place=str(path), remedy=SAVE_AGAIN)
     return found
 
 

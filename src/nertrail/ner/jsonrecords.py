@@ -18,6 +18,7 @@ SPAN_KEYS = ("entities", "annotations", "spans", "label", "labels")
 TAG_KEYS = ("ner_tags", "tags", "labels", "ner")
 SHAPE = 'each record is {"text": "...", "entities": [[start, end, "TYPE"], ...]}'
 SPAN_SHAPE = 'an entity is [start, end, "TYPE"] or {"start": 0, "end": 4, "label": "TYPE"}'
+TOOLS = "export it again from the annotation tool"
 STUDIO_LABELS = ("labels", "hypertextlabels")
 
 
@@ -49,13 +50,14 @@ def read(record: Mapping[str, Any], line: int, source: Source) -> Annotated | No
     if isinstance(record.get("data"), dict):
         return _studio(record, line, source)
     if "content" in record and "annotation" in record:
-        items = [item for entry in record["annotation"] or [] for item in _turks(entry, line, source)]
+        entries = _list(record["annotation"], "annotation", line, source)
+        items = [item for entry in entries for item in _turks(entry, line, source)]
         return Annotated(text_of(record, "content", line, source), tuple(items))
     text = text_of(record, "text", line, source)
     if _rejected(record.get("answer", "accept") != "accept", line, source):
         return None
     items = [item for entry in _entries(record, line, source) for item in items_of(entry, line, source)]
-    if _is_unannotated(record) and source.meet("records_without_annotation", line) == DROP:
+    if text.strip() and _is_unannotated(record) and source.meet("records_without_annotation", line) == DROP:
         return None
     return Annotated(text, tuple(items))
 
@@ -115,7 +117,7 @@ def items_of(entry: Any, line: int, source: Source, inclusive: bool = False) -> 
 def kind(value: Any) -> str:
     """What a JSON value is, in words."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-    return names.get(type(value), "null")
+    return "null" if value is None else names.get(type(value), type(value).__name__)
 
 
 def origin_of(record: Mapping[str, Any], field: str) -> str | None:
@@ -160,12 +162,13 @@ def _rejected(rejected: bool, line: int, source: Source) -> bool:
 
 def _studio(task: Mapping[str, Any], line: int, source: Source) -> Annotated | None:
     """Read a task of Label Studio's full export; predictions are no annotations."""
-    data = task["data"]
-    results = [result for result in (task.get("annotations") or task.get("completions") or []) if result]
+    data, key = task["data"], "annotations" if task.get("annotations") else "completions"
+    results = [_object(result, key, line, source) for result in _list(task.get(key), key, line, source) if result]
     found = [result for result in results if not _rejected(bool(result.get("was_cancelled")), line, source)]
     if results and not found:
         return None
-    if not results and source.meet("records_without_annotation", line) == DROP:
+    text = text_of(data, _studio_key(data, results, line, source), line, source)
+    if text.strip() and not results and source.meet("records_without_annotation", line) == DROP:
         return None
     found.sort(key=lambda result: not result.get("ground_truth"))
     read = [tuple(_studio_items(result, line, source)) for result in found]
@@ -173,24 +176,29 @@ def _studio(task: Mapping[str, Any], line: int, source: Source) -> Annotated | N
         problem = f"{len(read)} annotations that differ"
         if source.meet("annotators_differ", line, problem, "decide on one, or mark it as ground truth") == DROP:
             return None
-    return Annotated(text_of(data, _studio_key(data, results), line, source), read[0] if read else ())
+    return Annotated(text, read[0] if read else ())
 
 
-def _studio_key(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+def _studio_key(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]], line: int, source: Source) -> str:
     """The key of the task's text: the one annotations name, else `text`, else its only string."""
-    named = {entry.get("to_name") for result in results for entry in result.get("result") or ()}
+    named = [entry.get("to_name") for result in results for entry in _studio_results(result, line, source)]
     strings = [key for key, value in data.items() if isinstance(value, str)]
     candidates = [key for key in strings if key in named] or [key for key in strings if key == "text"] or strings
     return candidates[0] if candidates else "text"
 
 
 def _studio_items(annotation: Mapping[str, Any], line: int, source: Source) -> Iterator[Item]:
-    for entry in annotation.get("result") or ():
+    for entry in _studio_results(annotation, line, source):
         if entry.get("type") not in STUDIO_LABELS:
             source.meet("other_annotations", line)
             continue
-        value = entry.get("value") or {}
+        value = _object(entry.get("value") or {}, "value", line, source)
         yield from items_of({**value, "label": value.get(entry["type"])}, line, source)
+
+
+def _studio_results(annotation: Mapping[str, Any], line: int, source: Source) -> list[dict[str, Any]]:
+    entries = _list(annotation.get("result"), "result", line, source)
+    return [_object(entry, "result", line, source) for entry in entries]
 
 
 def _turks(entry: Any, line: int, source: Source) -> Iterator[Item]:
@@ -198,7 +206,21 @@ def _turks(entry: Any, line: int, source: Source) -> Iterator[Item]:
     if not isinstance(entry, dict) or not isinstance(entry.get("points"), list):
         raise source.error(line, f"an annotation is {_short(entry)}", "DataTurks' has `label` and `points`")
     for point in entry["points"]:
+        point = _object(point, "points", line, source)
         yield from items_of({**point, "label": entry.get("label")}, line, source, inclusive=True)
+
+
+def _list(value: Any, key: str, line: int, source: Source) -> list[Any]:
+    """A list, an empty one for null."""
+    if value is not None and not isinstance(value, list):
+        raise source.error(line, f"`{key}` is {kind(value)}, not a list", TOOLS)
+    return value or []
+
+
+def _object(value: Any, key: str, line: int, source: Source) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise source.error(line, f"`{key}` holds {kind(value)}, not an object: {_short(value)}", TOOLS)
+    return value
 
 
 def _first(entry: Mapping[str, Any], *keys: str) -> Any:
@@ -206,5 +228,8 @@ def _first(entry: Mapping[str, Any], *keys: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    try:
+        text = json.dumps(value, default=str)
+    except RecursionError:
+        text = "nested too deeply to be shown"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -79,6 +79,9 @@ def _decoded(text: str, line: int, source: Source) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         at = f"column {error.colno}"
+        if error.msg == "Extra data":
+            found = f"more follows after the first value of {'the file' if error.lineno > 1 else 'the line'}, at {at}"
+            raise source.error(line + error.lineno - 1, found, f"{SHAPE}, one per line, or all in one array") from error
         raise source.error(line + error.lineno - 1, f"broken JSON: {error.msg} at {at}", SHAPE) from error
     except (ValueError, RecursionError) as error:
         raise source.error(line, f"broken JSON: {error}", SHAPE) from error

@@ -103,6 +103,7 @@ def read_dataset(settings: DataSettings, dealt: Deal | None = None) -> Dataset:
         counts={f"{split}.{quirk}": count for split in findings for quirk, count in findings[split].counts.items()},
         source=str(settings.path),
         word_unit="whitespace" if all(document.words is not None for document in splits["train"]) else "pretokenizer",
+        declared=settings.types is not None,
     )
 
 

@@ -16,6 +16,7 @@ FORMATS = ("auto", "conll", "jsonl", "json", "huggingface")
 ENDS = ("exclusive", "inclusive")
 OUTSIDE = "O"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")  # gzip, zip, xz, zstd
 # Where str.splitlines would cut, though texts hold them; a carriage return counts where no line feed follows.
 ODD_BREAKS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]|\r(?!$)")
 
@@ -150,6 +151,8 @@ def open_source(path: Path, settings: DataSettings, findings: Findings) -> Sourc
         raise DataError(f"can't read the file: {error.strerror}", place=str(path), remedy="check data.path") from error
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError("the file is UTF-16", place=str(path), remedy="save it as UTF-8")
+    if raw.startswith(COMPRESSED):
+        raise DataError("the file is compressed", place=str(path), remedy="unpack it")
     if raw.startswith(BYTE_ORDER_MARK):
         findings.meet("byte_order_mark", f"{path}:1")
         raw = raw.removeprefix(BYTE_ORDER_MARK)

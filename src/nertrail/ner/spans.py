@@ -76,7 +76,9 @@ def _matched(range_: Range, own: str, record: Record) -> Range | None:
     """Move a span to where its `own` text stands, if the record says what that is."""
     start, end = range_
     read = record.text[max(start, 0) : max(end, 0)]
-    if not own or own.strip() == read.strip() or own == record.text[start : end + 1]:  # the last was decided before
+    if (
+        not own.strip() or own.strip() == read.strip() or own == record.text[start : end + 1]
+    ):  # the last was decided before
         return range_
     nearest = _nearest(own, record.text, start)
     found = f"the entity {start} to {end} is {read[:40]!r}, its own text {own[:40]!r}"

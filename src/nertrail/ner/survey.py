@@ -66,12 +66,11 @@ def survey_leaks(splits: Mapping[str, Documents], findings: Mapping[str, Finding
     for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if earlier in left and later in left:
             known = {document.text for document in splits[earlier]}
-            shared = {document.text: document for document in splits[later] if document.text in known}
-            policies = {
-                findings[later].meet(f"texts_also_in_{earlier}", document.place) for document in shared.values()
-            }
+            shared = [document for document in splits[later] if document.text in known]
+            policies = {findings[later].meet(f"texts_also_in_{earlier}", document.place) for document in shared}
             if DROP in policies:
-                left[earlier] = tuple(document for document in left[earlier] if document.text not in shared)
+                dropped = {document.text for document in shared}
+                left[earlier] = tuple(document for document in left[earlier] if document.text not in dropped)
     return left
 
 

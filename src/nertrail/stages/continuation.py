@@ -78,16 +78,18 @@ def continued_types(
         ModelError: the checkpoint knows types that the training data has not, and that is not allowed.
     """
     known = source.checkpoint.labels.types
-    trained = {*new.dataset.types, *(old.dataset.types if old and strategy != "new_only" else ())}
+    trained = {*new.dataset.learned_types, *(old.dataset.learned_types if old and strategy != "new_only" else ())}
     removed = [name for name in known if name not in trained]
+    kept = {*trained, *new.dataset.types}
+    ordered = dict.fromkeys((*known, *new.dataset.types, *(old.dataset.types if old else ())))
     if removed and not allow_removed:
+        keep = ", ".join(sorted({*known, *kept}))
         raise ModelError(
-            f"knows the types {', '.join(removed)}, which the training data has not",
+            f"knows the types {', '.join(removed)}, which the training texts have not",
             place=source.name,
-            remedy="keep them with data.types, or give them up with training.allow_removed_types: true",
+            remedy=f"keep them with data.types: [{keep}], or give them up with training.allow_removed_types: true",
         )
-    ordered = (*known, *new.dataset.types, *(old.dataset.types if old else ()))
-    return tuple(dict.fromkeys(name for name in ordered if name in trained))
+    return tuple(name for name in ordered if name in kept)
 
 
 def joined(new: Inputs, old: Inputs | None, strategy: Strategy, types: tuple[str, ...]) -> Inputs:

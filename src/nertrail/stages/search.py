@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,7 @@ import pydantic
 from nertrail.config import Misplaced, Model
 from nertrail.errors import ConfigError
 from nertrail.numbers import Count, CountOrZero, NotNegative, Number, Positive, Whole
+from nertrail.records import read_json, write_json
 from nertrail.rundir import check_writable
 from nertrail.tracking.redaction import without_password
 
@@ -39,11 +41,15 @@ class Choice(Model):
 
 
 class _Range(Model):
+    """Numbers from low to high, both included."""
+
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> _Range:
         low, high = getattr(self, "low", 0), getattr(self, "high", 0)
         if low > high:
             raise ValueError(f"low {low} is above high {high}")
+        if not self._on_step(high):
+            raise ValueError(f"no number of steps of {getattr(self, 'step', None)} leads from {low} to {high}")
         return self
 
     def limits(self) -> tuple[Any, ...]:
@@ -52,7 +58,12 @@ class _Range(Model):
 
     def allows(self, value: Any) -> bool:
         low, high = self.limits()
-        return isinstance(value, int | float) and low <= value <= high
+        return isinstance(value, int | float) and low <= value <= high and self._on_step(value)
+
+    def _on_step(self, value: float) -> bool:
+        step = getattr(self, "step", None)
+        steps = float(value - getattr(self, "low", 0)) / step if step else 0.0
+        return bool(abs(steps - round(steps)) < 1e-9 * max(1.0, abs(steps)))
 
 
 class Uniform(_Range):
@@ -172,6 +183,17 @@ class StorageConfig(Model):
         places = {"memory": "memory", "journal": str(folder / f"{study_name}.log")}
         default = f"sqlite:///{(folder / 'studies.db').absolute()}"
         return places.get(self.type) or self.url or default
+
+    def study_name(self, folder: Path, base: str) -> str:
+        """The name of the folder's study. Behind a url, where other folders keep theirs, it ends in a mark of the
+        folder's own, which goes with the folder: a sweep that begins anew never finds trials of other data.
+        """
+        if self.url is None:
+            return base
+        path = folder / "study.json"
+        if not path.is_file():
+            write_json(path, {"name": f"{base}-{uuid.uuid4().hex[:8]}"})
+        return str(read_json(path)["name"])
 
     def build(self, folder: Path, study_name: str) -> optuna.storages.BaseStorage:
         import optuna

@@ -49,7 +49,7 @@ class SweepConfig(Model):
 
     max_trials: Count = 10
     timeout_minutes: Positive | None = pydantic.Field(default=None, ge=0.01)
-    budget: str | None = pydantic.Field(default=None, pattern=r"^\d+(\.\d+)?[smh]$")
+    budget: str | None = pydantic.Field(default=None, pattern=r"^\d{1,9}(\.\d{1,9})?[smh]$")
     workers: Count = pydantic.Field(default=1, le=256)
     epochs: Count = 3
     patience: Count | None = None
@@ -211,7 +211,7 @@ def run_sweep(
     """
     tracker = tracker or MLflowSweepTracker.off()
     config = config.comparing(inputs.compared, hyperparameters)
-    study_name = f"{backbone.name}-{config.objective.metric}"
+    study_name = config.storage.study_name(folder, f"{backbone.name}-{config.objective.metric}")
     study = open_study(config, folder, study_name, inputs.seed)
     with tracker.start_sweep_run(
         f"sweep-{backbone.name}",

@@ -23,7 +23,7 @@ REMEDY = (
     "and the server with MLFLOW_TRACKING_URI or mlflow.tracking_uri"
 )
 MARK = "nertrail.json"  # lies in the root of every checkpoint and of every converted model
-KEEPERS = "name a run that keeps its model: a training's, or a conversion's"
+KEEPERS = {"": "name a conversion's run", "checkpoint": "name a training's run"}
 _RUN = re.compile(r"runs:/(?P<run>[^/]+)(?:/(?P<path>.+))?")
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))")
 
@@ -34,6 +34,7 @@ _Loaded = TypeVar("_Loaded")
 class Fetched:
     """A model's folder here, and the server's id of the run that made it, None where the server does not say."""
 
+    source: str
     path: Path
     run_id: str | None
 
@@ -48,7 +49,7 @@ class Fetched:
         except ModelError as error:
             anew = f"if this copy is damaged, remove {self.path}: it is fetched anew then"
             remedy = f"{error.remedy}; {anew}" if error.remedy else anew
-            raise ModelError(error.problem, place=error.place, remedy=remedy) from error
+            raise ModelError(error.problem, place=f"{self.source}, fetched to {error.place}", remedy=remedy) from error
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ def fetch(source: str, folder: Path, tracking_uri: str | None = None, *, artifac
         raise ModelError("is no name of a run or a registered model", place=source, remedy=REMEDY)
     with server(tracking_uri, source):
         client = client_of(uri)
-        place = _in_run(client, run, artifact) if run else _in_registry(client, model)
+        place = _of_run(client, run["run"], run["path"] or artifact) if run else _in_registry(client, model, artifact)
         target = folder / place.name
         if not (place.final and (target / MARK).is_file()):
-            _download(place, target, uri)
-    return Fetched(target, place.run_id)
+            _download(place, target, uri, source, KEEPERS[artifact])
+    return Fetched(source, target, place.run_id)
 
 
 def client_of(uri: str) -> Any:
@@ -121,15 +122,14 @@ def server(tracking_uri: str | None, what: str, remedy: str = REMEDY) -> Iterato
         raise ModelError(f"not found at {without_password(uri)}: {error}", place=what, remedy=remedy) from error
 
 
-def _in_run(client: Any, found: re.Match[str], artifact: str) -> _Place:
-    run_id, path = found["run"], found["path"] or artifact
+def _of_run(client: Any, run_id: str, path: str) -> _Place:
     info = client.get_run(run_id).info
     final = info.status not in ("RUNNING", "SCHEDULED")
     # A run may be opened again, or get late what was set aside when it was delivered.
     held = sorted(_listed(client, run_id, path)) if final else []
     if final and not held:
         what = f"the run has no artifact {path}" if path else "the run has no artifacts"
-        raise ModelError(what, place=f"runs:/{run_id}", remedy=KEEPERS)
+        raise ModelError(what, place=f"runs:/{run_id}", remedy=KEEPERS.get(path, "name another artifact"))
     return _Place(
         {"run_id": run_id, "artifact_path": path}, f"{run_id}-{_key(path, info.end_time, held)}", run_id, final
     )
@@ -148,24 +148,29 @@ def _key(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def _in_registry(client: Any, found: Any) -> _Place:
-    """The version's own artifacts: of models:/ MLflow itself would ask the process's default registry."""
+def _in_registry(client: Any, found: Any, artifact: str) -> _Place:
+    """The version's own artifacts: of models:/ MLflow itself would ask the process's default registry.
+
+    A version of ours is a converted model, and names the run that keeps the checkpoint it was made of.
+    """
     name, alias = found["name"], found["alias"]
     version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(*found.group(1, 2))
+    if artifact and (trained := version.tags.get("source_training_run")):
+        return _of_run(client, trained, artifact)
     uri = client.get_model_version_download_uri(name, version.version)
     # Another server, or the same one emptied, has other files under the same name and number.
     key = _key(uri, version.creation_timestamp)
     return _Place({"artifact_uri": uri}, f"{name}-{version.version}-{key}", version.run_id or None)
 
 
-def _download(place: _Place, target: Path, uri: str) -> None:
+def _download(place: _Place, target: Path, uri: str, source: str, keepers: str) -> None:
     """Fetch the artifacts, and put the model among them at `target`, whole or not at all."""
     from mlflow.artifacts import download_artifacts
 
     with _draft(target.parent) as draft:
         with patience():
             download_artifacts(**place.artifacts, dst_path=str(draft), tracking_uri=uri)
-        _put(_root(draft, place.name), target, keep=place.final)
+        _put(_root(draft, source, keepers), target, keep=place.final)
 
 
 @contextlib.contextmanager
@@ -181,13 +186,13 @@ def _draft(folder: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _root(draft: Path, place: str) -> Path:
+def _root(draft: Path, source: str, keepers: str) -> Path:
     """The folder of the model. A conversion run without logged models holds it twice: itself, and below `model`."""
     marks = sorted(draft.rglob(MARK), key=lambda mark: len(mark.parts))
     highest = [mark.parent for mark in marks if len(mark.parts) == len(marks[0].parts)]
     if len(highest) != 1:
         found = f"holds {len(highest)} models of nertrail"
-        raise ModelError(found, place=place, remedy="add the model's path to it" if highest else KEEPERS)
+        raise ModelError(found, place=source, remedy="add the model's path to it" if highest else keepers)
     return highest[0]
 
 

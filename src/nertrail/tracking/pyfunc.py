@@ -16,7 +16,7 @@ CODE = (
     "__init__.py", "errors.py", "predictor.py", "ner/__init__.py",
     *(f"ner/{name}.py" for name in (
         "checkpoint", "devices", "documents", "entities", "labels", "layout", "pieces", "predictor", "serving",
-        "tagging", "windows",
+        "session", "tagging", "windows",
     )),
 )  # fmt: skip
 REQUIREMENTS = ("mlflow", "onnxruntime", "tokenizers", "numpy")
