@@ -68,6 +68,6 @@ def test_the_report_says_where_it_comes_from(ledger: Ledger, tmp_path: Path) -> 
     about = overview.about(Steps(experiment, tmp_path, inputs, Trackers(None, "t", tmp_path)))
     sizes = ", ".join(f"{name} {len(texts)}" for name, texts in inputs.dataset.splits.items())
     assert about["data"] == f"{tmp_path / 'corpus'} (texts: {sizes})"
-    assert about["machine"] == "A processor, 2 cores, avx2"
+    assert about["machine"] == "A processor, cores: 2, avx2"
     assert (about["nertrail"], about["run dir"], about["data version"]) == (__version__, str(tmp_path), inputs.version)
     assert about["written"][:2] == "20"

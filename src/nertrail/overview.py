@@ -51,7 +51,7 @@ def _machine(ledger: Ledger) -> str:
     for step in ("benchmark-final", "benchmark-trials", "benchmark-models"):
         for result in _timed(ledger, step):
             found = result.report["hardware"]
-            shown = (found.get("cpu"), f"{found['cores']} cores" if "cores" in found else "", found.get("isa"))
+            shown = (found.get("cpu"), f"cores: {found['cores']}" if "cores" in found else "", found.get("isa"))
             return ", ".join(str(part) for part in shown if part)
     return platform.processor() or platform.machine()
 

@@ -40,7 +40,7 @@ def optimization_history(trials: Sequence[Row], path: Path, metric: str = "objec
             _legend_beside(axes)
         else:
             _say(axes, "no completed trial")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _widen(axes, _SMALLEST_RANGE)
         axes.set(xlabel="trial", ylabel=metric, title=_history_title(trials))
     return path

@@ -24,7 +24,7 @@ def _study(*values: tuple[float, int]) -> optuna.Study:
 @pytest.mark.parametrize(
     ("trials", "names", "said"),
     [
-        ([(0.1, 4), (0.2, 8)], [], "2 completed trials: importances need at least 10"),
+        ([(0.1, 4), (0.2, 8)], [], "completed trials: 2; importances need at least 10"),
         ([(i / 20, 4) for i in range(10)], ["learning_rate"], "10 completed trials; never varied: batch_size"),
         ([(i / 20, 1 + i % 8) for i in range(12)], ["batch_size", "learning_rate"], "12 completed trials"),
         ([(0.1, 4)] * 10, [], "10 completed trials; never varied: batch_size, learning_rate"),

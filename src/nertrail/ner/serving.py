@@ -98,7 +98,8 @@ def model_folder(folder: Path) -> Path:
     """
     if not folder.is_dir():
         found = "is a file, not a folder" if folder.exists() else "no such folder"
-        raise ModelError(found, place=str(folder), remedy="give the folder that `nertrail convert` printed")
+        remedy = "give the folder that `nertrail convert` printed, or the run dir of `nertrail run`"
+        raise ModelError(found, place=str(folder), remedy=remedy)
     for below in _BELOW:
         if (folder / below / MANIFEST).is_file():
             _need(folder / below, CONFIG, TOKENIZER)

@@ -51,7 +51,7 @@ def note(study: optuna.Study) -> str:
     """What the picture of the importances says of itself."""
     done = completed(study)
     if len(done) < ENOUGH_TRIALS:
-        return f"{len(done)} completed trials: importances need at least {ENOUGH_TRIALS}"
+        return f"completed trials: {len(done)}; importances need at least {ENOUGH_TRIALS}"
     never = sorted({name for trial in done for name in trial.params} - set(_varied(study)))
     return f"{len(done)} completed trials" + (f"; never varied: {', '.join(never)}" if never else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def save_pyfunc(folder: Path, target: Path) -> Path:
         from pandas import DataFrame
     except ImportError as error:
         raise Rejected(f"no MLflow model can be built: {error}") from error
-    with tempfile.TemporaryDirectory(prefix="nertrail-") as draft:
+    with tempfile.TemporaryDirectory(prefix="nertrail-") as draft, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # advice on type hints, which the signature makes needless
         save_model(
             str(target),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
