@@ -37,8 +37,8 @@ def save_pyfunc(folder: Path, target: Path) -> Path:
         from pandas import DataFrame
     except ImportError as error:
         raise Rejected(f"no MLflow model can be built: {error}") from error
-    with tempfile.TemporaryDirectory(prefix="nertrail-") as draft, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # advice on type hints, which the signature makes needless
+    # recorded, hence not shown: MLflow's advice on type hints comes past every filter
+    with tempfile.TemporaryDirectory(prefix="nertrail-") as draft, warnings.catch_warnings(record=True):
         save_model(
             str(target),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
