@@ -107,7 +107,7 @@ def test_a_searched_window_reaches_all_that_follows(pipeline: Pipeline) -> None:
 def test_windows_that_the_texts_leave_open_are_announced(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lengths, "candidates", lambda *_: (32, 16))
     _, said = pipeline("windows.max_length=auto", "sweep.max_trials=2", name="auto")
-    note = "2 trials are random search; the first have windows of 32, 16 pieces and else the same values"
+    note = "so few trials are random search; the first have windows of 32, 16 pieces and else the same values"
     assert f"sweep-cut: starts ({note})" in said
 
 
