@@ -72,3 +72,8 @@ def test_seconds_to_a_score_are_those_of_the_mean_curve(
     high = training.Outcome("m", 2, [12.0, 24.0, 36.0], [0.5, 0.7, 0.6], 0.0, 1)
     found = training.seconds_to(target, [low, high])
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_best_so_far_never_gets_worse(training: ModuleType) -> None:
+    outcome = training.Outcome("m", 1, [8.0, 16.0, 24.0], [0.3, 0.5, 0.4], 0.0, 1)
+    assert outcome.kept().validation == [0.3, 0.5, 0.5]
