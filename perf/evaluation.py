@@ -25,10 +25,10 @@ from nertrail.ner.evaluation import evaluate
 from nertrail.ner.hardware import hardware
 from nertrail.ner.model import model_of, window_logits
 from nertrail.ner.predictor import TorchRecognizer, run
+from nertrail.ner.seedwise import t_interval
 from nertrail.ner.windows import Encoded
 from nertrail.records import write_json
 from nertrail.stages.inputs import read_inputs
-from nertrail.stages.seeds import t_interval
 
 EXAMPLE, EXAMPLE_BATCH = "example", 8
 

@@ -45,10 +45,10 @@ from nertrail.ner.loop import _Collator, _rows
 from nertrail.ner.model import load_model, quiet
 from nertrail.ner.pace import pieces_of
 from nertrail.ner.predictor import BATCH_PIECES, TorchRecognizer, in_batches
+from nertrail.ner.seedwise import t_interval
 from nertrail.ner.trainer import FitSettings, fit
 from nertrail.ner.windows import Encoded
 from nertrail.stages.inputs import Prepared, read_inputs
-from nertrail.stages.seeds import t_interval
 
 MODES = (EXAMPLE, "fp32:length", "fp32:shuffle", "fp32:bucket", "bf16:length", "bf16:shuffle", "bf16:bucket")
 

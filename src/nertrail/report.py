@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nertrail.markup import number, page, picture, quiet, remark, short, table
-from nertrail.stages.seeds import SeedScores, summarize
+from nertrail.ner.seedwise import t_interval
 
 _BENCHMARKS = ("benchmark-trials", "benchmark-final", "benchmark-models")
 
@@ -88,14 +88,14 @@ def _training(result: Mapping[str, Any] | None) -> str:
 
 def _seeds(result: Mapping[str, Any]) -> str:
     """Every seed's scores, their mean, and its 95 % interval."""
-    seeds = tuple(map(SeedScores.model_validate, result.get("seeds", ())))
+    seeds = result.get("seeds", ())
     if len(seeds) < 2:
         return ""
-    found, names = summarize(seeds), list(seeds[0].metrics)
-    rows = [([str(each.seed), *(number(each.metrics[name]) for name in names)], "") for each in seeds]
-    rows.append((["mean", *(number(found[f"seeds_mean_{name}"]) for name in names)], "taken"))
-    ends = [(found[f"seeds_ci_low_{name}"], found[f"seeds_ci_high_{name}"]) for name in names]
-    rows.append((["95 %", *(f"{number(low)} to {number(high)}" for low, high in ends)], ""))
+    names = list(seeds[0]["metrics"])
+    rows = [([str(each["seed"]), *(number(each["metrics"][name]) for name in names)], "") for each in seeds]
+    found = [t_interval([each["metrics"][name] for each in seeds]) for name in names]
+    rows.append((["mean", *(number(mean) for _, mean, _, _ in found)], "taken"))
+    rows.append((["95 %", *(f"{number(low)} to {number(high)}" for low, _, high, _ in found)], ""))
     return "<h3>Seeds</h3>" + table(["seed", *names], rows)
 
 

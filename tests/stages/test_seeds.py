@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import ttest_1samp
 
 from nertrail.experiment import Experiment
 from nertrail.ner import trainer
 from nertrail.stages.inputs import Inputs
-from nertrail.stages.seeds import SeedScores, compared, summarize, t_interval
+from nertrail.stages.seeds import SeedScores, compared, summarize
 from nertrail.stages.training import TrainingResult, train_model
 from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
 
 VALUES = [0.40, 0.44, 0.43, 0.47, 0.39]
-
-
-def test_the_interval_is_that_of_a_t_test() -> None:
-    low, mean, high, spread = t_interval(VALUES)
-    oracle = ttest_1samp(VALUES, 0.0).confidence_interval(0.95)
-    assert (low, high) == pytest.approx((oracle.low, oracle.high))
-    assert (mean, spread) == pytest.approx((statistics.fmean(VALUES), statistics.stdev(VALUES)))
 
 
 def test_a_single_seed_says_nothing_of_chance() -> None:

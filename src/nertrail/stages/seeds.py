@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from nertrail.config import Model
+from nertrail.ner.seedwise import t_interval
 from nertrail.stages.hyperparameters import Metric
 
-CONFIDENCE = 0.95
 METRICS = get_args(Metric)
 
 
@@ -53,12 +51,3 @@ def summarize(scores: Sequence[SeedScores]) -> dict[str, float]:
         shown |= {f"seeds_mean_{name}": mean, f"seeds_std_{name}": spread}
         shown |= {f"seeds_ci_low_{name}": low, f"seeds_ci_high_{name}": high}
     return shown
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float, float, float]:
-    """Lower end, mean and upper end of Student's 95 % interval of the mean, and the standard deviation (n - 1)."""
-    from scipy.stats import t
-
-    mean, spread = statistics.fmean(values), statistics.stdev(values)
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * spread / math.sqrt(len(values))
-    return mean - reach, mean, mean + reach, spread
