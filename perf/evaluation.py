@@ -69,7 +69,7 @@ def measured(scores: dict[str, Score], rounds: int) -> list[dict[str, Any]]:
         {
             "way": name,
             "cpu_seconds": sum(taken) / len(taken),
-            "times_as_fast": _interval([base / own for base, own in zip(seconds[EXAMPLE], taken, strict=True)]),
+            "times_as_fast": interval([base / own for base, own in zip(seconds[EXAMPLE], taken, strict=True)]),
             "micro_f1": found[name],
             "f1_difference": found[name] - found[EXAMPLE],
         }
@@ -77,9 +77,12 @@ def measured(scores: dict[str, Score], rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def _interval(values: Sequence[float]) -> list[float]:
+def interval(values: Sequence[float]) -> list[float]:
+    """Mean, and the ends of its 95 % t interval where there are two values or more."""
+    if len(values) < 2:
+        return [values[0]]
     low, mean, high, _ = t_interval(values)
-    return [round(mean, 3), round(low, 3), round(high, 3)]
+    return [round(mean, 4), round(low, 4), round(high, 4)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

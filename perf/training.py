@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluation import EXAMPLE, in_order
+from evaluation import EXAMPLE, in_order, interval
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from nertrail.experiment import find_config, load_experiment
@@ -45,7 +45,6 @@ from nertrail.ner.loop import _Collator, _rows
 from nertrail.ner.model import load_model, quiet
 from nertrail.ner.pace import pieces_of
 from nertrail.ner.predictor import BATCH_PIECES, TorchRecognizer, in_batches
-from nertrail.ner.seedwise import t_interval
 from nertrail.ner.trainer import FitSettings, fit
 from nertrail.ner.windows import Encoded
 from nertrail.stages.inputs import Prepared, read_inputs
@@ -188,30 +187,22 @@ def summary(outcomes: Sequence[Outcome], modes: Sequence[str]) -> list[dict[str,
                 "times_sooner": reference / reached if reached and reference else None,
                 "times_sooner_best": reference / kept if kept and reference else None,
                 "cpu_seconds": sum(o.seconds[-1] for o in found) / len(found),
-                "times_less": _interval(whole),
-                "last_difference": _interval(
+                "times_less": interval(whole),
+                "last_difference": interval(
                     [o.validation[-1] - b.validation[-1] for o, b in zip(found, base, strict=True)]
                 ),
                 "pieces_per_cpu_second": sum(o.pieces for o in found) / sum(o.seconds[-1] for o in found),
-                "validation": _interval([max(o.validation) for o in found]),
+                "validation": interval([max(o.validation) for o in found]),
                 "validation_difference": _difference([max(o.validation) for o in found], base),
-                "test": _interval([o.test for o in found]),
-                "test_difference": _interval([o.test - b.test for o, b in zip(found, base, strict=True)]),
+                "test": interval([o.test for o in found]),
+                "test_difference": interval([o.test - b.test for o, b in zip(found, base, strict=True)]),
             }
         )
     return rows
 
 
 def _difference(best: Sequence[float], base: Sequence[Outcome]) -> list[float]:
-    return _interval([value - max(b.validation) for value, b in zip(best, base, strict=True)])
-
-
-def _interval(values: Sequence[float]) -> list[float]:
-    """Mean, and the ends of its 95 % t interval where there are two values or more."""
-    if len(values) < 2:
-        return [values[0]]
-    low, mean, high, _ = t_interval(values)
-    return [round(mean, 4), round(low, 4), round(high, 4)]
+    return interval([value - max(b.validation) for value, b in zip(best, base, strict=True)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

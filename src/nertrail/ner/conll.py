@@ -90,7 +90,7 @@ def row_of(token: str, tags: Sequence[str], line: int, source: Source) -> Row:
     return Row(stripped, first, line, tuple(tag or OUTSIDE for tag in further))
 
 
-def shortened(cell: str) -> str:
+def _shortened(cell: str) -> str:
     """A cell as a message shows it."""
     return repr(cell if len(cell) <= 60 else f"{cell[:60]}...")
 
@@ -105,8 +105,8 @@ def _checked_tag(cell: str, line: int, source: Source) -> str | None:
     if is_tag(tag):
         return tag
     if not could_be_tag(tag):
-        raise source.error(line, f"{shortened(cell)} is not a tag", BAD_TAG)
-    found = f"the tag {shortened(tag)} holds more than one label"
+        raise source.error(line, f"{_shortened(cell)} is not a tag", BAD_TAG)
+    found = f"the tag {_shortened(tag)} holds more than one label"
     policy = source.meet("undecided_tag", line, found, "read a file whose tags are decided, one per token")
     return None if policy == DROP else SECOND_TAG.split(tag)[0]
 

@@ -51,9 +51,10 @@ def initialise(uri: str) -> None:
         raise Unreachable(f"{path.parent} does not exist, so no sqlite store can be there")
     with (path.parent / f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
+        if path.exists():
+            _sqlite_store(path, path.parent)
+        else:
             _create(path)
-        _sqlite_store(path, path.parent)
 
 
 def _create(path: Path) -> None:
