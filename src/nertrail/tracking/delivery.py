@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nertrail.records import RunRecord, Value
-from nertrail.tracking import blobs, events, segments
+from nertrail.tracking import events, segments
+from nertrail.tracking.backlog import Backlog
+from nertrail.tracking.calls import Calls
 from nertrail.tracking.events import Event
-from nertrail.tracking.patience import Patience
-from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Rejected, Stuck, Unreachable, record_points
+from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Stuck, Unreachable, record_points
 from nertrail.tracking.references import References
-from nertrail.tracking.state import Progress, RunState, add_rejected, save_progress
+from nertrail.tracking.state import Progress, RunState, Upload
 
 _SMALLEST_CHUNK_BYTES = 4_000
 
@@ -54,11 +53,9 @@ class Delivery:
         self.journal, self.destination, self.folder, self.progress = journal, destination, folder, progress
         self.living: set[str] = set()
         self._batches: dict[str, _Batch] = {}
-        self._refused: list[dict[str, Any]] = []
-        self._references = References(progress, self._search)
-        self._patience = Patience()
-        self._alone = True  # the calls are made for one event only, so that it is known which one fails
-        self._place = ""
+        self._calls = Calls(journal / "blobs", destination, folder, progress)
+        self._references = References(progress, self._calls.search)
+        self._backlog = Backlog(progress, self._calls.upload, self._calls.give_up)
         self._ends: dict[str, int] = {}  # what this pass delivers, by segment
         self._mark = _Mark(0, 0)
         self._limit = segments.CHUNK_BYTES
@@ -70,10 +67,11 @@ class Delivery:
 
         Raises:
             Unreachable: the server does not answer; what is acknowledged is noted.
-            Stuck: it does, but not to one call, or to one batch of which less is to be tried.
+            Stuck: it does, but not to one call, or to one batch of which less is to be tried. An upload that fails
+                so is tried last, when all else is delivered.
         """
         self._batches.clear()
-        self._refused.clear()
+        self._calls.begin()
         writers = segments.writers(self.journal)
         # Looked up before reading: what a writer that is dead now has written is all there is of it.
         self.living = {writer.name for writer in writers if segments.writer_lives(writer)}
@@ -94,15 +92,16 @@ class Delivery:
             ):
                 self.drain(stop)
                 return
-        self._alone = True
+        self._calls.alone = True
         try:
             self._unpark()
             self._close_orphans()
         except Unreachable:
-            self._acknowledge()  # what was set aside before it
+            self._calls.acknowledge()  # what was set aside before it
             raise
         self.progress.again, self.progress.passed = [], {}
-        self._acknowledge()
+        self._calls.acknowledge()
+        self._backlog.work(self._calls.acknowledge, stop)
 
     def _is_held_up(self) -> bool:
         return any(self.progress.offsets.get(name, 0) < end for name, end in self._ends.items())
@@ -127,7 +126,7 @@ class Delivery:
                 self._limit = min(self._limit, max((chunk.offset - offset) // 8, smallest))
                 self._reach(name, min([self._mark, *(batch.mark for batch in self._batches.values())]))
                 raise
-            if self._patience.went_on():  # where one failed, the next may, too
+            if self._calls.went_on():  # where one failed, the next may, too
                 self._limit = min(self._limit * 2, segments.CHUNK_BYTES)
             self._reach(name, _Mark(chunk.offset, self._mark.records) if whole else self._mark)
             return self.progress.offsets[name] > offset
@@ -137,13 +136,13 @@ class Delivery:
         """Acknowledge the segment up to the mark."""
         self.progress.offsets[name] = mark.offset
         self.progress.delivered += mark.records
-        self._acknowledge()
+        self._calls.acknowledge()
 
     def _deliver(self, writer: str, name: str, chunk: segments.Chunk, without_run: bool) -> bool:
         """Deliver a chunk; False if it holds an event whose run is yet to come, with the mark before that event."""
-        self._alone = len(chunk.events) == 1
+        self._calls.alone = len(chunk.events) == 1
         for event, end in chunk.events:
-            self._place = f"{name}:{end}"
+            self._calls.place = f"{name}:{end}"
             if not self._known(event) and not without_run:
                 self._flush_all()
                 return False
@@ -158,9 +157,9 @@ class Delivery:
 
     def _deliver_one(self, writer: str, event: Event) -> None:
         if not self._known(event):
-            self._refuse("its run was never started in this journal", event)
+            self._calls.refuse("its run was never started in this journal", event)
         elif event["op"] not in ("header", "start") and not self.progress.runs[event["run"]].run_id:
-            self._refuse("the server refused its run", event)
+            self._calls.refuse("the server refused its run", event)
         elif event["op"] != "header":
             self._note(writer, event)
             self._apply(event)
@@ -190,8 +189,8 @@ class Delivery:
         start = replace(start, tags=self._references.resolved(uid, "tags", start.tags, start.start_ms))
         run = self.progress.runs[uid]
         run.experiment = start.experiment
-        self._try(event, self.destination.start, start)
-        run.run_id = self._search(uid) or ""
+        self._calls.make(event, self.destination.start, start)
+        run.run_id = self._calls.search(uid) or ""
         run.name, run.stage, run.status = start.name, str(start.tags.get("pipeline.stage", "")), RUNNING
 
     def _log(self, event: Event) -> None:
@@ -207,8 +206,7 @@ class Delivery:
         batch.at_ms = at_ms
         for described in event.get("artifacts", ()):
             self._flush(uid)
-            alone = events.log_event(uid, RunRecord(), [described], at_ms)
-            self._try(alone, self._upload, uid, described, at_ms)
+            self._backlog.take(Upload(uid, described, at_ms, self._calls.place))
 
     def _metrics(self, event: Event) -> None:
         self._batch(event["run"]).points.extend(events.event_points(event))
@@ -219,15 +217,8 @@ class Delivery:
 
     def _end(self, event: Event) -> None:
         self._flush(event["run"])
-        self._try(event, self.destination.end, event["run"], event["status"], event["t"])
+        self._calls.make(event, self.destination.end, event["run"], event["status"], event["t"])
         self.progress.runs[event["run"]].status = event["status"]
-
-    def _upload(self, uid: str, described: Mapping[str, Any], at_ms: int) -> None:
-        if blobs.were_pruned(self.journal / "blobs", described, self.folder.name):
-            return
-        with tempfile.TemporaryDirectory(prefix="nertrail-") as folder:
-            artifact = blobs.stage(self.journal / "blobs", described, Path(folder))
-            self.destination.log(uid, RunRecord(artifacts=(artifact,)), at_ms)
 
     def _flush(self, uid: str) -> None:
         """Send the run's batch, which counts as unsent until all of it is."""
@@ -236,68 +227,30 @@ class Delivery:
             return
         record = RunRecord(params=batch.params, tags=batch.tags, datasets=batch.datasets)
         if batch.params or batch.tags or batch.datasets:
-            self._try(events.log_event(uid, record, (), batch.at_ms), self.destination.log, uid, record, batch.at_ms)
+            self._calls.make(
+                events.log_event(uid, record, (), batch.at_ms), self.destination.log, uid, record, batch.at_ms
+            )
         if batch.points:
             points = batch.points
-            self._try(events.metrics_event(uid, points), self.destination.log_metrics, uid, points)
+            self._calls.make(events.metrics_event(uid, points), self.destination.log_metrics, uid, points)
         del self._batches[uid]
 
     def _flush_all(self) -> None:
         for uid in list(self._batches):
             self._flush(uid)
 
-    def _try(self, event: Event, verb: Callable[..., None], *args: Any) -> None:
-        """Call a verb; what the server refuses, or fails at again and again, is set aside and the rest goes on."""
-        kind = f"{event['run']} {verb.__name__}"
-        if self._patience.gave_up(event):
-            return
-        try:
-            verb(*args)
-        except Rejected as error:
-            self._refuse(str(error), event)
-        except Unreachable as error:
-            self._blame_server(error, event["run"])
-            tries = self._patience.failed(event)
-            if not self._alone or not self._patience.gives_up(event, kind):
-                raise Stuck(str(error), tries) from error
-            self._refuse(f"{error} ({tries} times, while the server took other calls)", event)
-        else:
-            self._patience.worked(kind)
-
-    def _blame_server(self, error: Unreachable, uid: str) -> None:
-        """Raise the error if the server as a whole is away; return where it is only this call that fails."""
-        if error.for_all or not self.destination.takes_writes(self.progress.runs.get(uid, RunState()).experiment):
-            self._patience.forget()
-            raise error
-
-    def _refuse(self, why: str, event: Event) -> None:
-        entry = {"at": time.time(), "place": self._place, "why": why, "event": event, "round": self.progress.round}
-        self._refused.append(entry)
-
-    def _acknowledge(self) -> None:
-        if self._refused:
-            add_rejected(self.folder, self._refused)
-            self._refused.clear()
-        save_progress(self.folder, self.progress)
-
-    def _search(self, uid: str) -> str | None:
-        """The id of a run that this journal did not begin; None, too, where the server cannot look for it."""
-        try:
-            return self.destination.run_id(uid)
-        except Unreachable as error:
-            self._blame_server(error, uid)
-            return None
-
     def _unpark(self) -> None:
-        self._place = "held back"
+        self._calls.place = "held back"
         for entry, record in self._references.found():
             event = events.log_event(entry.run, record, (), entry.at_ms)
-            self._try(event, self.destination.log, entry.run, record, entry.at_ms)
+            self._calls.make(event, self.destination.log, entry.run, record, entry.at_ms)
 
     def _close_orphans(self) -> None:
         """Close the runs whose every writer is dead, with the time of their last event."""
         for uid, run in self.progress.runs.items():
             if run.status == RUNNING and run.run_id and self.living.isdisjoint(run.writers):
-                self._place = "orphan"
-                self._try(events.end_event(uid, KILLED, run.last_ms), self.destination.end, uid, KILLED, run.last_ms)
+                self._calls.place = "orphan"
+                self._calls.make(
+                    events.end_event(uid, KILLED, run.last_ms), self.destination.end, uid, KILLED, run.last_ms
+                )
                 run.status = KILLED

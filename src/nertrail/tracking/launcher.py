@@ -98,7 +98,7 @@ class Launcher:
         if health.state in ("waiting", "unable") and health.outage != self._warned:
             self._warned = health.outage
             _log.warning(
-                "MLflow at %s cannot be reached (%s). The run goes on and is recorded in %s; deliver it later with: "
+                "Delivery to MLflow at %s waits (%s). The run goes on and is recorded in %s; deliver it later with: "
                 "nertrail sync %s",
                 without_password(self.uri),
                 health.error.strip().splitlines()[0][:200] if health.error else "no reason given",

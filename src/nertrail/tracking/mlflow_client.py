@@ -30,7 +30,7 @@ def translated() -> Iterator[None]:
     except (Unreachable, Rejected):
         raise
     except ImportError as error:
-        raise Unreachable(f"mlflow cannot be used: {error}", for_all=True) from error
+        raise Unreachable(f"mlflow cannot be used: {error}") from error
     except Exception as error:
         raise _translation(error) from error
 

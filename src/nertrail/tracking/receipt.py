@@ -10,7 +10,7 @@ from typing import Any
 from nertrail.records import write_json
 from nertrail.tracking import segments
 from nertrail.tracking.liveness import holder
-from nertrail.tracking.state import Parked, Progress, count_rejected, load_health, load_progress
+from nertrail.tracking.state import Parked, Progress, count_held_up, count_rejected, load_health, load_progress
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Receipt:
 
 
 def is_delivered(run_dir: Path, folder: Path, marks: Mapping[str, int] | None = None) -> bool:
-    """Whether the journal is acknowledged up to the marks, its present ends if none are given, and no value is held
-    back whose target is there. Cheap enough to be asked ten times a second.
+    """Whether the journal is acknowledged up to the marks, its present ends if none are given, no upload waits, and no
+    value is held back whose target is there. Cheap enough to be asked ten times a second.
     """
     progress = load_progress(folder)
     marks = segments.ends(run_dir / "journal") if marks is None else marks
     reached = all(progress.offsets.get(name, 0) >= end for name, end in marks.items())
-    return reached and not any(_can_be_sent(entry, progress) for entry in progress.parked)
+    return reached and not progress.uploads and not any(_can_be_sent(entry, progress) for entry in progress.parked)
 
 
 def _can_be_sent(entry: Parked, progress: Progress) -> bool:
@@ -68,12 +68,13 @@ def _can_be_sent(entry: Parked, progress: Progress) -> bool:
 def receipt_of(run_dir: Path, folder: Path, unwritten: int = 0) -> Receipt:
     """The receipt for one destination; `unwritten` adds records that are not noted in the journal as unwritten."""
     progress, health, journal = load_progress(folder), load_health(folder), run_dir / "journal"
-    pending = sum(_unread(run_dir, progress).values())
+    held_up = count_held_up(folder, progress).total()
+    pending = sum(_unread(run_dir, progress).values()) + held_up
     unwritten += segments.unwritten(journal)
     newer = segments.newer(journal) if pending else ""
     refused = count_rejected(folder, progress.round).total()
     dropped = refused + progress.lost + unwritten
-    delivered = max(progress.delivered - refused, 0)
+    delivered = max(progress.delivered - refused - held_up, 0)
     again = f"nertrail sync {run_dir} --retry-rejected"
     reasons = (
         health.error if pending else "",

@@ -10,7 +10,7 @@ from pathlib import Path
 from nertrail.tracking import segments
 from nertrail.tracking.events import Event
 from nertrail.tracking.protocol import RUNNING
-from nertrail.tracking.state import count_rejected, load_progress
+from nertrail.tracking.state import count_held_up, count_rejected, load_progress
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,15 @@ def run_rows(run_dir: Path, folder: Path) -> list[RunRow]:
     """Every run of the journal in the order in which they began, delivered or not."""
     progress = load_progress(folder)
     refused = count_rejected(folder, progress.round)
+    held_up = count_held_up(folder, progress)
     waiting = Counter(entry.run for entry in progress.parked)
     rows = []
     for uid, told in _told(run_dir / "journal", progress.offsets).items():
         known = progress.runs.get(uid)
-        pending = told.written - told.acknowledged
-        status = told.status if pending or known is None else known.status  # the server may know it as KILLED
-        counts = (told.written, told.acknowledged - refused[uid], pending, refused[uid], waiting[uid])
+        unread = told.written - told.acknowledged
+        status = told.status if unread or known is None else known.status  # the server may know it as KILLED
+        arrived, pending = told.acknowledged - refused[uid] - held_up[uid], unread + held_up[uid]
+        counts = (told.written, arrived, pending, refused[uid], waiting[uid])
         rows.append(RunRow(uid, told.name, told.stage, status, known.run_id if known else "", *counts))
     return rows
 

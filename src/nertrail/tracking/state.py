@@ -46,6 +46,17 @@ class Parked:
 
 
 @dataclass
+class Upload:
+    """An artifact, as the journal describes it, that waits for the store to take it. `place` is where it was logged."""
+
+    run: str
+    described: dict[str, Any]
+    at_ms: int
+    place: str
+    failures: int = field(default=0, compare=False)
+
+
+@dataclass
 class Progress:
     """The content of state.json. `offsets`, `damage` and `passed` are by "<writer>/<segment>".
 
@@ -57,6 +68,7 @@ class Progress:
     damage: dict[str, str] = field(default_factory=dict)
     runs: dict[str, RunState] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
+    uploads: list[Upload] = field(default_factory=list)
     delivered: int = 0
     lost: int = 0
     round: int = 0
@@ -83,8 +95,10 @@ def load_progress(folder: Path) -> Progress:
     content = _read(folder / "state.json")
     runs = {uid: RunState(**run) for uid, run in content.pop("runs", {}).items()}
     parked = [Parked(**entry) for entry in content.pop("parked", [])]
+    uploads = [Upload(**entry) for entry in content.pop("uploads", [])]
     known = {each.name for each in fields(Progress)}  # another release may have kept more
-    return Progress(runs=runs, parked=parked, **{name: value for name, value in content.items() if name in known})
+    rest = {name: value for name, value in content.items() if name in known}
+    return Progress(runs=runs, parked=parked, uploads=uploads, **rest)
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
@@ -123,8 +137,13 @@ def load_rejected(folder: Path, of_round: int = 0) -> list[dict[str, Any]]:
 
 def count_rejected(folder: Path, of_round: int) -> Counter[str]:
     """How many records of each run were refused in this round, wholly or in part."""
-    entries = load_rejected(folder, of_round)
-    return Counter(run for run, _ in {(entry["event"]["run"], entry.get("place")) for entry in entries})
+    return Counter(run for run, _ in _rejected(folder, of_round))
+
+
+def count_held_up(folder: Path, progress: Progress) -> Counter[str]:
+    """How many records of each run were delivered but for an upload that waits; those refused in part not counted."""
+    waiting = {(upload.run, upload.place) for upload in progress.uploads}
+    return Counter(run for run, _ in waiting - _rejected(folder, progress.round))
 
 
 def begin_round(folder: Path) -> None:
@@ -138,8 +157,14 @@ def begin_round(folder: Path) -> None:
         names = progress.passed.keys() | progress.offsets.keys()
         progress.passed = {name: max(progress.passed.get(name, 0), progress.offsets.get(name, 0)) for name in names}
         progress.offsets, progress.damage, progress.delivered, progress.lost = {}, {}, 0, 0
+        progress.uploads = [upload for upload in progress.uploads if upload.run not in progress.again]
         progress.round = now_ms()
         save_progress(folder, progress)
+
+
+def _rejected(folder: Path, of_round: int) -> set[tuple[str, str]]:
+    """Run and place of each record of which something was refused."""
+    return {(entry["event"]["run"], entry.get("place", "")) for entry in load_rejected(folder, of_round)}
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

@@ -113,6 +113,23 @@ def test_a_server_whose_writes_fail_is_away_though_it_can_be_read(
     assert sync(run_dir, proxy.url).complete
 
 
+@pytest.mark.parametrize("fault", ["answer 500", "reset"])
+def test_a_store_of_artifacts_that_is_away_is_waited_for_while_all_else_arrives(
+    fault: str, proxy: Proxy, run_dir: Path, uids: tuple[str, str], store: str
+) -> None:
+    go_on(run_dir, uids)
+    proxy.fault, proxy.faults, proxy.only = fault, ALWAYS, "/mlflow-artifacts/"
+    for _ in range(2):
+        receipt = sync(run_dir, proxy.url)
+        assert (receipt.dropped, receipt.pending) == (0, 2) and "uploads that wait: 4" in receipt.why
+    proxy.faults = 0
+    assert sync(run_dir, store).complete
+    whole, found = export(store, set(uids)), export(proxy.url, set(uids))
+    assert found == {uid: [{**runs[0], "artifacts": {}}] for uid, runs in whole.items()}
+    assert sync(run_dir, proxy.url).complete
+    assert export(proxy.url, set(uids)) == whole
+
+
 def test_the_command_tells_how_to_try_again(proxy: Proxy, run_dir: Path, uids: tuple[str, str]) -> None:
     from typer.testing import CliRunner
 
