@@ -24,6 +24,7 @@ from nertrail.errors import ConfigError, StageError
         (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "Traceback"),
         (ValueError("unexpected"), 1, "error: ValueError: unexpected"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
+        (SystemExit(143), 143, "error: terminated; the same command continues"),
     ],
 )
 def test_how_a_command_ends(capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str) -> None:

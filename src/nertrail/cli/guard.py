@@ -30,7 +30,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             sys.stdout.flush()
         except typer.Exit:
             raise
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line: nothing leaves without a message
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the last line: nothing leaves without a message
             _end(error)
 
     return wrapper
@@ -43,6 +43,10 @@ def _end(error: BaseException) -> NoReturn:
         raise typer.Exit(PIPE_CLOSED)
     if isinstance(error, KeyboardInterrupt):
         fail("interrupted; the same command continues", INTERRUPTED)
+    if isinstance(error, SystemExit):
+        if error.code == TERMINATED:
+            fail("terminated; the same command continues", TERMINATED)
+        raise error
     if isinstance(error, NertrailError):
         fail(str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
     if isinstance(error, OSError) and error.errno in BAD_PATHS and error.filename:
