@@ -19,6 +19,7 @@ from nertrail.stages.inputs import Inputs
 from nertrail.summary import StageLine
 from nertrail.trackers import Trackers
 from nertrail.tracking.mlflow_tracker import MLflowPipelineTracker
+from nertrail.tracking.protocol import SUPERSEDED_TAG
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -104,7 +105,7 @@ class Reuse:
     def _supersede(self, old: Iterable[str], new: str) -> None:
         pipeline = self.trackers.of(MLflowPipelineTracker)
         for uid in old:
-            pipeline.existing_run(uid).log(RunRecord(tags={"superseded_by": RunRef(new), "superseded_by_uid": new}))
+            pipeline.existing_run(uid).log(RunRecord(tags={"superseded_by": RunRef(new), SUPERSEDED_TAG: new}))
 
     def _note(self, step: str, status: str, seconds: float, result: Any) -> None:
         self.lines.append(StageLine(step, status, seconds, summary.main_number(result)))

@@ -10,6 +10,9 @@ from typer.testing import CliRunner
 from nertrail.cli import app, ending
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger
+from nertrail.records import RunRecord, RunRef
+from nertrail.tracking.journal import JournalBackend
+from nertrail.tracking.protocol import RunStart
 from nertrail.tracking.receipt import Receipt
 
 BASE = {"data": {"path": "p"}, "backbones": [{"name": "a", "source": "s"}]}
@@ -48,6 +51,20 @@ def test_a_step_that_was_interrupted_has_no_time(tmp_path: Path) -> None:
     shown = " ".join(CliRunner().invoke(app, ["status", str(tmp_path)]).stdout.split())
     assert "sweep-a begun, not finished" in shown
     assert "0.0 s" not in shown
+
+
+def test_runs_that_were_done_again_are_told_apart(tmp_path: Path) -> None:
+    journal = JournalBackend(tmp_path)
+    for uid in ("old", "new"):
+        journal.start(RunStart(uid, uid, "e", 1))
+        journal.end(uid, "FINISHED", 2)
+    journal.log("old", RunRecord(tags={"superseded_by": RunRef("new"), "superseded_by_uid": "new"}), 3)
+    journal.close()
+    shown = [line.split() for line in CliRunner().invoke(app, ["status", str(tmp_path)]).stdout.splitlines()]
+    assert [words[1:3] for words in shown if words[:1] in (["old"], ["new"])] == [
+        ["FINISHED,", "superseded"],
+        ["FINISHED", "2"],
+    ]
 
 
 def test_a_folder_without_steps_has_no_table_of_them(tmp_path: Path) -> None:

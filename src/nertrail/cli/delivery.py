@@ -14,6 +14,7 @@ from nertrail.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from nertrail.tracking.receipt import Receipt
+    from nertrail.tracking.rows import RunRow
 
 _RUN_HEAD = ("run", "stage", "status", "written", "delivered", "pending", "refused", "waiting", "run id on the server")
 
@@ -102,12 +103,16 @@ def _print_rows(run_dir: Path, to: str | None) -> None:
 
     for uri, rows in delivery(run_dir, to).items():
         print(f"records for {without_password(uri)}")
-        counts = [(r.written, r.delivered, r.pending, r.refused, r.waiting) for r in rows]
-        cells = [(r.name, r.stage, r.status, *map(str, c), r.run_id or "-") for r, c in zip(rows, counts, strict=True)]
-        print_table(_RUN_HEAD, cells)
+        print_table(_RUN_HEAD, [_cells(row) for row in rows])
         if any(row.refused for row in rows):
             again = f"once more with: nertrail sync {run_dir} --retry-rejected"
             print(f"refused     {state_folder(run_dir, uri) / 'rejected.jsonl'}; {again}")
+
+
+def _cells(row: RunRow) -> tuple[str, ...]:
+    status = f"{row.status}, superseded" if row.superseded else row.status
+    counts = (row.written, row.delivered, row.pending, row.refused, row.waiting)
+    return (row.name, row.stage, status, *map(str, counts), row.run_id or "-")
 
 
 def _verified(run_dir: Path, to: str | None, quiet: bool) -> bool:

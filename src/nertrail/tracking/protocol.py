@@ -12,6 +12,7 @@ from nertrail.records import RunRecord, Value
 
 UID_TAG = "nertrail.run_uid"
 PARENT_TAG = "mlflow.parentRunId"
+SUPERSEDED_TAG = "superseded_by_uid"
 FINISHED, FAILED, KILLED, RUNNING = "FINISHED", "FAILED", "KILLED", "RUNNING"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nertrail.tracking import segments
 from nertrail.tracking.events import Event
-from nertrail.tracking.protocol import RUNNING
+from nertrail.tracking.protocol import RUNNING, SUPERSEDED_TAG
 from nertrail.tracking.state import count_held_up, count_rejected, load_progress
 
 
@@ -17,7 +17,7 @@ from nertrail.tracking.state import count_held_up, count_rejected, load_progress
 class RunRow:
     """What is known of one run, in records: `written`, of these `delivered`, `pending` and `refused` by the server.
 
-    `waiting` counts values that wait for another run's id.
+    `waiting` counts values that wait for another run's id. Of a `superseded` run the step was done again in another.
     """
 
     uid: str
@@ -30,6 +30,7 @@ class RunRow:
     pending: int
     refused: int
     waiting: int
+    superseded: bool = False
 
 
 @dataclass
@@ -41,6 +42,7 @@ class _Told:
     status: str = RUNNING
     written: int = 0
     acknowledged: int = 0
+    superseded: bool = False
 
     def take(self, event: Event, acknowledged: bool) -> None:
         self.written += 1
@@ -49,6 +51,7 @@ class _Told:
             self.name, self.stage, self.status = event["name"], event["tags"].get("pipeline.stage", ""), RUNNING
         elif event["op"] == "end":
             self.status = event["status"]
+        self.superseded |= SUPERSEDED_TAG in event.get("tags", {})
 
 
 def run_rows(run_dir: Path, folder: Path) -> list[RunRow]:
@@ -64,7 +67,7 @@ def run_rows(run_dir: Path, folder: Path) -> list[RunRow]:
         status = told.status if unread or known is None else known.status  # the server may know it as KILLED
         arrived, pending = told.acknowledged - refused[uid] - held_up[uid], unread + held_up[uid]
         counts = (told.written, arrived, pending, refused[uid], waiting[uid])
-        rows.append(RunRow(uid, told.name, told.stage, status, known.run_id if known else "", *counts))
+        rows.append(RunRow(uid, told.name, told.stage, status, known.run_id if known else "", *counts, told.superseded))
     return rows
 
 
