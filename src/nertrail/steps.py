@@ -261,10 +261,11 @@ class Steps(Reuse):
     def convert(self, target: Target, training: TrainingResult) -> ConversionResult:
         config = self.experiment.conversion
         folder = self.run_dir / "artifacts" / "conversion"
+        mark = fingerprint(config.model_dump(mode="json", exclude={"targets"}), target, training.uid)
         return self._step(
             f"conversion-{target}",
             ConversionResult,
-            fingerprint(config.model_dump(mode="json", exclude={"targets"}), target, training.uid),
+            mark,
             lambda entry: convert_model(
                 config,
                 training.checkpoint,
@@ -276,6 +277,8 @@ class Steps(Reuse):
                 tracker=self.trackers.of(MLflowConversionTracker),
                 uid=entry.uid,
             ),
+            identity=mark,
+            folder=folder / target,
         )
 
     def _made_from(self) -> dict[str, tuple[str, ...]]:

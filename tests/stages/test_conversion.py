@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +18,7 @@ import torch
 import tiny
 from nertrail import Predictor
 from nertrail.convert_to_onnx import main
-from nertrail.errors import ConversionError, ModelError
+from nertrail.errors import ConversionError, InputError, ModelError
 from nertrail.experiment import Experiment
 from nertrail.ner import judging, onnx
 from nertrail.ner.bootstrap import Interval
@@ -24,6 +26,7 @@ from nertrail.ner.checkpoint import Checkpoint
 from nertrail.ner.documents import Document
 from nertrail.ner.judging import Comparison
 from nertrail.ner.model import model_of
+from nertrail.ner.sensitivity import rank_by_error
 from nertrail.ner.windows import encode
 from nertrail.records import read_json
 from nertrail.stages import attempt
@@ -136,6 +139,49 @@ def test_int8_is_tried_again_with_products_in_fp32(
     assert "| left in fp32 to keep F1 | 1 matrix products |" in (tmp_path / "onnx_int8" / "README.md").read_text()
 
 
+@pytest.fixture(scope="module", params=[0, 1])
+def fragile(
+    request: pytest.FixtureRequest, tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[int, Checkpoint]:
+    """A checkpoint that does in fp32 what it did, with one layer whose narrowing product int8 can't hold: one weight of
+    each output is huge, so that the others round to nothing, and what it is multiplied with is always 0.
+    """
+    number: int = request.param
+    model = model_of(tiny_checkpoint)
+    layer = model.base_model.encoder.layer[number]
+    layer.intermediate.dense.weight.data[0] = 0.0
+    layer.intermediate.dense.bias.data[0] = 0.0
+    layer.output.dense.weight.data *= 3.0
+    layer.output.dense.weight.data[:, 0] = 3000.0
+    folder = tmp_path_factory.mktemp("fragile") / "checkpoint"
+    shutil.copytree(tiny_checkpoint.path, folder)
+    model.save_pretrained(folder)
+    return number, replace(tiny_checkpoint, path=folder)
+
+
+def test_the_product_that_costs_most_comes_first(fragile: tuple[int, Checkpoint], tmp_path: Path) -> None:
+    number, checkpoint = fragile
+    fp32 = onnx.export_fp32(checkpoint, tmp_path)
+    candidates = onnx.narrowing_matmuls(fp32)
+    sample = encode(tiny.documents(20, 5), checkpoint.tokenizer(), checkpoint.labels, checkpoint.windows)
+    for given in (candidates, candidates[::-1]):
+        first, second = rank_by_error(fp32, given, sample, lambda _: None)
+        assert f"layer.{number}/output/dense" in first and {first, second} == set(candidates)
+
+
+def test_leaving_it_in_fp32_keeps_f1(fragile: tuple[int, Checkpoint], tmp_path: Path) -> None:
+    number, checkpoint = fragile
+    texts = Texts(encode(tiny.documents(60, 5), checkpoint.tokenizer(), checkpoint.labels))
+    if number == 1:
+        pytest.skip("the last layer's product costs error, but no entity")
+    with pytest.raises(ConversionError, match="is below 99 %"):
+        convert_model(ConversionConfig(fp32_matmuls=0), checkpoint.path, "onnx_int8", tmp_path, texts=texts)
+    result = convert_model(ConversionConfig(), checkpoint.path, "onnx_int8", tmp_path, texts=texts)
+    (left,) = result.fp32_matmuls
+    assert "layer.0/output/dense" in left
+    assert (result.gate, result.f1_drop) == ("passed", pytest.approx(0.0, abs=0.01))
+
+
 @pytest.mark.parametrize("most, tries", [(0, 1), (4, 2)])
 def test_a_target_that_cannot_keep_f1_fails_and_says_why(
     checkpoint: Path, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, tries: int
@@ -226,6 +272,95 @@ def test_the_folder_serves_and_says_what_it_is(checkpoint: Path, texts: Texts, t
         assert predictor.labels == ("LOC", "ORG", "PER")
 
 
+def test_a_gate_that_is_switched_off_makes_no_challenger(untrained: Checkpoint, tmp_path: Path) -> None:
+    texts = Texts(encode(tiny.documents(20, 5), untrained.tokenizer(), untrained.labels))
+    result = convert_model(LENIENT, untrained.path, "onnx_int8", tmp_path, texts=texts)
+    (model,) = [artifact for artifact in result.record().artifacts if artifact.version]
+    assert model.version is not None
+    assert (model.version.tags["gate"], model.version.alias, result.f1) == ("switched off", None, 0.0)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_a_model_takes_its_place_only_once_it_has_passed(
+    checkpoint: Path, untrained: Checkpoint, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = convert_model(ConversionConfig(), checkpoint, "onnx_int8", tmp_path, texts=texts)
+    assert good.folder is not None
+    before = hashes(good.folder)
+    with pytest.raises(ConversionError, match="PyTorch itself finds none"):
+        convert_model(ConversionConfig(), untrained.path, "onnx_int8", tmp_path, texts=texts)
+    assert hashes(good.folder) == before
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judging, "judge", stop)
+    with pytest.raises(KeyboardInterrupt):
+        convert_model(ConversionConfig(), checkpoint, "onnx_int8", tmp_path, texts=texts)
+    assert hashes(good.folder) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["onnx_int8", "onnx_int8.log.txt"]
+
+
+@pytest.mark.parametrize("target", ["onnx_fp32", "onnx_int8"])
+def test_what_a_killed_conversion_leaves_serves_nobody_and_goes(
+    target: str, checkpoint: Path, texts: Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = judging.judge, []
+
+    def judge(*given: Any) -> Any:
+        seen.append((tmp_path / target).exists())
+        return real(*given)
+
+    monkeypatch.setattr(judging, "judge", judge)
+    aside = tmp_path / f".{target}.draft"
+    (aside / target).mkdir(parents=True)
+    (aside / target / "left").write_text("by a killed one")
+    result = convert_model(ConversionConfig(), checkpoint, target, tmp_path, texts=texts)  # type: ignore[arg-type]
+    assert result.folder is not None and not (result.folder / "left").exists() and not aside.exists()
+    assert len(seen) == 4 and not any(seen)  # PyTorch, the gate, a long text, the test texts
+
+
+@pytest.mark.parametrize("there", ["its own checkpoint", "somebody's file", "a file", "nothing"])
+def test_nothing_else_is_lost(there: str, checkpoint: Path, tmp_path: Path) -> None:
+    place = tmp_path / "onnx_int8"
+    source = checkpoint
+    if there == "its own checkpoint":
+        source = shutil.copytree(checkpoint, place / "best")
+    elif there == "somebody's file":
+        place.mkdir()
+        (place / "precious.txt").write_text("x")
+    elif there == "a file":
+        place.write_text("x")
+    else:
+        place.mkdir()
+        assert convert_model(LENIENT, source, "onnx_int8", tmp_path).success
+        return
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="own checkpoint" if there == "its own checkpoint" else "would be lost"):
+        convert_model(LENIENT, source, "onnx_int8", tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("what", ["windows", "types", "tokenizer"])
+def test_a_folder_that_nobody_could_predict_with_does_not_pass(what: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Without texts to judge by, too."""
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    manifest = read_json(source / "nertrail.json")
+    if what == "tokenizer":
+        (source / "tokenizer.json").write_text("{}")
+    elif what == "windows":
+        manifest["windows"]["max_length"] = 512  # the backbone has 128 positions
+    else:
+        manifest |= {"types": ["A", "B"], "labels": ["O", "B-A", "I-A", "B-B", "I-B"]}
+    (source / "nertrail.json").write_text(json.dumps(manifest))
+    with pytest.raises((ConversionError, ModelError)):
+        convert_model(LENIENT, source, "onnx_int8", tmp_path / "out")
+    assert not (tmp_path / "out" / "onnx_int8").exists()
+
+
 def test_fp16_is_half_as_large_and_finds_the_same(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
     texts = Texts(encode(tiny.documents(20, 5), tiny_checkpoint.tokenizer(), tiny_checkpoint.labels))
     result = convert_model(ConversionConfig(), tiny_checkpoint.path, "onnx_fp16", tmp_path, texts=texts)
@@ -249,6 +384,7 @@ def test_without_texts_the_card_says_so(checkpoint: Path, tmp_path: Path) -> Non
         ({"per_channel": False}, "int8 weights per tensor"),
         ({"quantize_embeddings": False}, "left in fp32: embeddings"),
         ({"exporter": "torchscript", "opset": 15}, "torchscript exporter, attention eager, opset 15"),
+        ({"exporter": "dynamo", "opset": 18}, "dynamo exporter, attention eager, opset 18"),
     ],
 )
 def test_the_recipe_has_options(checkpoint: Path, tmp_path: Path, options: dict[str, Any], said: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from nertrail.errors import ConversionError
 from nertrail.records import write_json
 from nertrail.stages.conversion_log import ConversionLog
 from nertrail.stages.model_card import write_card
+from nertrail.stages.place import Place
 
 if TYPE_CHECKING:
     from nertrail.ner.checkpoint import Checkpoint
@@ -33,6 +32,7 @@ FILES: Mapping[Target, str] = {
     "onnx_int8": "model_int8.onnx",
 }
 _FEW_ENTITIES = 100  # of fewer, one that is lost is more than the 1 % that the gate allows
+_WORDS = ("Anna", "met", "Boris", "in", "Oslo", ".")
 _SAMPLE_TEXTS = 200  # enough to rank products by the error they cause
 
 
@@ -61,7 +61,7 @@ class Attempt:
         self, config: ConversionConfig, checkpoint: Checkpoint, target: Target, folder: Path, texts: Texts
     ) -> None:
         self.config, self.checkpoint, self.target, self.texts = config, checkpoint, target, texts
-        self.folder = folder / target
+        self.place = Place(folder, target, FILES[target])
         self.log = ConversionLog(folder / f"{target}.log.txt")
         self.numbers: dict[str, Any] = {}
         self._began = time.perf_counter()
@@ -73,44 +73,56 @@ class Attempt:
         return time.perf_counter() - self._began
 
     @property
+    def _folder(self) -> Path:
+        return self.place.draft
+
+    @property
     def _model(self) -> Path:
-        return self.folder / FILES[self.target]
+        return self._folder / FILES[self.target]
 
     def run(self) -> Exception | None:
-        """Make the model, run it, compare it. Returns what it failed with; then no model is left."""
+        """Make the model, run it, compare it, and only then put it in its place. Returns what it failed with."""
         try:
+            self.place.begin()
             self._make()
+            self._serve()
             self._complete()
+            self.place.publish()
         except Exception as failure:  # noqa: BLE001 - told in the run's numbers first, then raised by convert_model
             self.log.traceback()
             self.log(f"FAILED: {failure}")
-            shutil.rmtree(self.folder, ignore_errors=True)
             return failure
-        except BaseException:  # stopped: what was not judged must not look like a model that passed
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+        finally:
+            self.place.discard()
         self.log("passed")
         return None
 
     def _make(self) -> None:
         from nertrail.ner.onnx import export_fp32
 
-        shutil.rmtree(self.folder, ignore_errors=True)
         config, log = self.config, self.log
         if self.target == "onnx_fp32":
-            export_fp32(self.checkpoint, self.folder, config.opset, log, config.exporter)
+            export_fp32(self.checkpoint, self._folder, config.opset, log, config.exporter)
             self._measure()
             self._need_close_logits()
             self._need_f1(self._shortfall())
             return
-        with tempfile.TemporaryDirectory(dir=self.folder.parent) as draft:
-            fp32 = export_fp32(self.checkpoint, Path(draft), config.opset, log, config.exporter)
-            self._halve(fp32) if self.target == "onnx_fp16" else self._quantize(fp32)
+        fp32 = export_fp32(self.checkpoint, self.place.scratch, config.opset, log, config.exporter)
+        self._halve(fp32) if self.target == "onnx_fp16" else self._quantize(fp32)
+
+    def _serve(self) -> None:
+        """Load and run it as whoever predicts will, on a text of more than one window: what lies beside it counts."""
+        from nertrail.ner.documents import Document
+        from nertrail.ner.judging import judge
+
+        words = " ".join([*_WORDS] * (self.checkpoint.windows.max_length // len(_WORDS) + 1))
+        judge(self._recognizer(), [Document("serves", words, ())])
+        self.log("serves: a text of more than one window was answered from the folder alone")
 
     def _halve(self, fp32: Path) -> None:
         from nertrail.ner.half import halve
 
-        halve(fp32, self.folder, self.log)
+        halve(fp32, self._folder, self.log)
         self._measure()
         self._need_f1(self._shortfall())
 
@@ -120,7 +132,7 @@ class Attempt:
 
         shortfall = None
         for exclude in self._exclusions(fp32):
-            quantize_int8(fp32, self.folder, self.log, exclude, self.config.quantization())
+            quantize_int8(fp32, self._folder, self.log, exclude, self.config.quantization())
             self.numbers["fp32_matmuls"] = tuple(exclude)
             if (shortfall := self._shortfall()) is None:
                 break
@@ -197,6 +209,7 @@ class Attempt:
             changed_texts=found.changed,
         )
         if not self.config.min_f1_share:
+            self.numbers["gate"] = "switched off"
             return None
         if not found.before:
             return (
@@ -204,6 +217,7 @@ class Attempt:
                 "converted model could be proven to keep: train the model further"
             )
         if found.after >= self.config.min_f1_share * found.before:
+            self.numbers["gate"] = "passed"
             return None
         wanted = f"{self.config.min_f1_share * 100:g} % of PyTorch's {found.before:.4f}"
         return f"micro-f1-span {found.after:.4f} is below {wanted}"
@@ -232,14 +246,14 @@ class Attempt:
     def _recognizer(self) -> Recognizer:
         from nertrail.ner.predictor import OnnxRecognizer
 
-        return OnnxRecognizer(self.folder, FILES[self.target])
+        return OnnxRecognizer(self._folder, FILES[self.target])
 
     def _complete(self) -> None:
         """Put thresholds, scores on the test split and the model card beside the model."""
         self._choose_thresholds()
         if self.texts.test is not None:
             self._score_test(self.texts.test)
-        write_card(self.folder, self.checkpoint, self.target, self.numbers, self.texts.version)
+        write_card(self._folder, self.checkpoint, self.target, self.numbers, self.texts.version)
 
     def _choose_thresholds(self) -> None:
         from nertrail.ner.checkpoint import write_settings
@@ -248,7 +262,7 @@ class Attempt:
         if self._found is None:
             return
         thresholds = choose_thresholds(self._found, self.checkpoint.labels.types)
-        write_settings(replace(self.checkpoint, path=self.folder, thresholds=thresholds))
+        write_settings(replace(self.checkpoint, path=self._folder, thresholds=thresholds))
         self.numbers["thresholds"] = thresholds
         self.log(f"thresholds that raise F1 on validation: {thresholds or 'none'}")
 
@@ -268,7 +282,7 @@ class Attempt:
             "interval": list(interval),
             "counts": {"columns": ["right", "gold", "found"], "texts": found.counts.tolist()},
         }
-        write_json(self.folder / "scores.json", content)
+        write_json(self._folder / "scores.json", content)
 
 
 def _doubled(most: int) -> list[int]:

@@ -13,6 +13,7 @@ from nertrail.errors import ConversionError
 from nertrail.numbers import CountOrZero, NotNegative, Positive
 from nertrail.records import Artifact, ModelVersion, RunRecord, RunRef, run_reference
 from nertrail.stages.attempt import FILES, Attempt, Texts
+from nertrail.stages.place import Place
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.names import conversion_metrics, conversion_params
 
@@ -70,6 +71,7 @@ class ConversionResult(Model):
     smoke_test_passed: bool = False
     max_abs_diff: float | None = None
     argmax_agreement: float | None = None
+    gate: Literal["passed", "not compared", "switched off"] = "not compared"
     f1: float | None = None
     f1_drop: float | None = None
     f1_drop_low: float | None = None
@@ -112,7 +114,6 @@ class ConversionResult(Model):
         """The folder as a version of a model; one that passed the gate is the challenger of the one in production."""
         if self.folder is None:
             return ()
-        gated = self.f1 is not None
         numbers = {
             "f1": self.f1,
             "f1_drop": self.f1_drop,
@@ -122,14 +123,15 @@ class ConversionResult(Model):
             "onnx_model_size_mb": self.onnx_bytes / 1e6,
         }
         tags = {
-            "gate": "passed" if gated else "not compared",
+            "gate": self.gate,
             "conversion_type": self.target,
             "backbone": self.backbone,
             **({"data_version": self.data_version} if self.data_version else {}),
             **{name: f"{value:.6g}" for name, value in numbers.items() if value is not None},
         }
         runs = {**self.made_from, **({"source_training_run": (self.source_uid,)} if self.source_uid else {})}
-        return (Artifact(self.folder, "model", True, ModelVersion(tags, runs, "challenger" if gated else None)),)
+        alias = "challenger" if self.gate == "passed" else None
+        return (Artifact(self.folder, "model", True, ModelVersion(tags, runs, alias)),)
 
     def _measured(self) -> dict[str, float | None]:
         return {
@@ -166,7 +168,8 @@ def convert_model(
     """Convert a checkpoint to `target` in `folder`, load and run what was written, and compare it with PyTorch.
 
     Args:
-        folder: gets `<target>/` (the servable files, all or none) and `<target>.log.txt`.
+        folder: gets `<target>/` (the servable files, all or none, in the place of an earlier model only once they have
+            passed) and `<target>.log.txt`.
         texts: those on which entity F1 is compared, and on which a model that passed is scored once; without them int8
             passes on loading and running alone.
         source_training_run: uid of the run that trained the checkpoint; None for the one that the checkpoint names.
@@ -174,6 +177,7 @@ def convert_model(
 
     Raises:
         ModelError: `checkpoint_dir` is no checkpoint.
+        InputError: something else than an earlier model lies where the model is to go.
         ConversionError: the target could not be made or failed its check; the run has the log and all numbers.
     """
     from nertrail.ner.checkpoint import load_checkpoint
@@ -182,6 +186,7 @@ def convert_model(
     checkpoint = load_checkpoint(checkpoint_dir)
     source_uid = source_training_run or checkpoint.run_uid
     source = RunRef(source_uid) if source_uid else None
+    Place(folder, target, FILES[target]).check(checkpoint.path)
     with tracker.start_conversion_run(f"convert-{target}", target, source, uid=uid) as run:
         attempt = Attempt(config, checkpoint, target, folder, texts or Texts())
         failure = attempt.run()
@@ -202,7 +207,7 @@ def _result(attempt: Attempt, uid: str, source_uid: str | None, failure: Excepti
         source=str(attempt.checkpoint.path),
         source_uid=source_uid,
         success=failure is None,
-        folder=None if failure else attempt.folder,
+        folder=None if failure else attempt.place.path,
         log_path=attempt.log.close(),
         checkpoint_bytes=weight_bytes(attempt.checkpoint.path),
         seconds=attempt.seconds,
