@@ -92,3 +92,20 @@ def test_remarks_are_those_of_the_steps_that_are_done(tmp_path: Path) -> None:
     assert waited.startswith("benchmark-final: the machine was busy while timing m, ")
     assert waited.endswith("run/artifacts/benchmark-final/*/benchmark.json")
     assert remarks(ledger, experiment(), {"selection", "benchmark-final"}) == [waited]
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [("passed", []), ("not compared", ["no validation texts"]), ("switched off", ["min_f1_share is 0"])],
+)
+def test_a_converted_model_that_was_not_held_to_anything(gate: str, said: list[str], tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    entry = ledger.begin("conversion-onnx_int8", "mark")
+    result = {
+        "uid": "u", "target": "onnx_int8", "backbone": "a", "source": "s", "source_uid": None, "success": True,
+        "log_path": "log", "opset": 17, "gate": gate,
+    }  # fmt: skip
+    ledger.finish(entry, result, 1.0)
+    found = remarks(ledger, experiment())
+    assert len(found) == len(said)
+    assert all("onnx_int8 was not held to" in text and why in text for text, why in zip(found, said, strict=True))

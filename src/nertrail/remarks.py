@@ -1,4 +1,6 @@
-"""What a reader of a run dir should not overlook: a final model behind its trial, times taken on a busy machine."""
+"""What a reader of a run dir should not overlook: a final model behind its trial, times taken on a busy machine, a
+converted model that was not compared.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger
 from nertrail.stages.benchmark import BenchmarkResult
+from nertrail.stages.conversion import ConversionResult
 from nertrail.stages.selection import Selection, SelectionConfig, SelectionResult
 from nertrail.stages.training import TrainingResult
 
@@ -20,7 +23,12 @@ def remarks(ledger: Ledger, experiment: Experiment, steps: Collection[str] | Non
     Args:
         steps: only these are remarked on; None: all.
     """
-    told = {"training": [_behind(ledger, experiment)], **{step: list(_busy(ledger, step)) for step in _BENCHMARKS}}
+    converted = [f"conversion-{target}" for target in experiment.conversion.targets]
+    told = {
+        "training": [_behind(ledger, experiment)],
+        **{step: [_unproven(ledger, step)] for step in converted},
+        **{step: list(_busy(ledger, step)) for step in _BENCHMARKS},
+    }
     return [text for step, texts in told.items() if steps is None or step in steps for text in texts if text]
 
 
@@ -62,6 +70,21 @@ def _suspect(experiment: Experiment) -> str:
     if trials.k_folds:
         return f"; the trial's score is the mean over {trials.k_folds} folds of the train split"
     return ""
+
+
+def _unproven(ledger: Ledger, step: str) -> str:
+    converted = _result(ledger, step)
+    return unproven(ConversionResult.model_validate(converted)) if converted else ""
+
+
+def unproven(converted: ConversionResult) -> str:
+    """One sentence where a converted model passed no gate, though it was made; else empty."""
+    why = {
+        "passed": "",
+        "not compared": "no validation texts with entities were at hand",
+        "switched off": "conversion.min_f1_share is 0",
+    }[converted.gate]
+    return why and f"{converted.target} was not held to PyTorch's entity F1: {why}"
 
 
 def _busy(ledger: Ledger, step: str) -> Iterator[str]:

@@ -167,9 +167,13 @@ def convert(
 
     result = convert_alone(checkpoint, target, config, out, sets or [], parent_run)
     if not quiet:
+        from nertrail.cli.ending import print_remarks
+        from nertrail.remarks import unproven
         from nertrail.summary import main_number
 
-        print(f"{result.model}: {main_number(result)}\nnext        nertrail predict {result.folder} FILE")
+        print(f"{result.model}: {main_number(result)}")
+        print_remarks([text for text in [unproven(result)] if text])
+        print(f"next        nertrail predict {result.folder} FILE")
 
 
 def _load(config: str, sets: list[str], run_dir: Path | None, *, several: bool = False) -> tuple[Experiment, str, Path]:
