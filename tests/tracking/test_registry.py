@@ -17,6 +17,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server import invocations
 from typer.testing import CliRunner
 
 import nertrail
@@ -77,7 +78,7 @@ sys.path = [folder for folder in sys.path if folder != {source!r}]
 model = mlflow.pyfunc.load_model({model!r})
 rows = model.predict(pandas.DataFrame({{"text": [{text!r}, ""]}}))
 print([[entity["label"] for entity in row["entities"]] for row in rows])
-print(len(model.predict({{"text": [{text!r}]}}, params={{"min_score": 1.0}})[0]["entities"]))
+print(len(model.predict([{{"text": {text!r}}}], params={{"min_score": 1.0}})[0]["entities"]))
 import nertrail
 print(nertrail.__file__)
 print([name for name in ("torch", "transformers") if name in sys.modules])
@@ -254,6 +255,49 @@ def test_loading_needs_no_installed_nertrail(built: Path, tmp_path: Path) -> Non
     assert lines[3] == "[]"
 
 
+@pytest.fixture(scope="module")
+def loaded(built: Path) -> Any:
+    return mlflow.pyfunc.load_model(str(built))
+
+
+def ask(loaded: Any, cells: list[Any], params: dict[str, Any]) -> Any:
+    """What MLflow's server makes of a request."""
+    body = {"dataframe_records": [{"text": cell} for cell in cells], "params": params}
+    schema = loaded.metadata.get_input_schema()
+    return json.loads(invocations(json.dumps(body), "application/json", loaded, schema).response)["predictions"]
+
+
+@pytest.mark.parametrize(
+    "cells, params, said",
+    [
+        ([["Anna", "Boris left Rome."], "x"], {}, "column text, row 0 (the first is 0): found list where a text"),
+        (["x", {"a": 1}], {}, "column text, row 1 (the first is 0): found dict where a text is wanted"),
+        ([["Anna", "Boris"]], {}, "row 0 (the first is 0): found list"),
+        (["x", None], {}, "row 1 (the first is 0): found null"),
+        ([None], {}, "row 0 (the first is 0): found null"),
+        ([5], {}, "row 0 (the first is 0): found int"),
+        ([True], {}, "row 0 (the first is 0): found bool"),
+        ([TEXT], {"min_score": 50}, "params, min_score: found 50\n  → give a number from 0 to 1"),
+        ([TEXT], {"min_score": -0.1}, "params, min_score: found -0.1"),
+        ([TEXT], {"min_score": float("nan")}, "params, min_score: found nan"),
+    ],
+)
+def test_what_cannot_be_answered_row_by_row_is_refused(
+    loaded: Any, cells: list[Any], params: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MlflowException) as caught:
+        ask(loaded, cells, params)
+    assert said in caught.value.message
+    assert (caught.value.error_code, caught.value.get_http_status_code()) == ("INVALID_PARAMETER_VALUE", 400)
+    assert "Traceback" not in caught.value.serialize_as_json()
+
+
+@pytest.mark.parametrize("params", [{}, {"min_score": None, "use_thresholds": None}, {"min_score": 0}])
+def test_a_param_that_is_null_is_its_default(loaded: Any, params: dict[str, Any]) -> None:
+    answers = ask(loaded, [TEXT, "", TEXT], params)
+    assert [[entity["label"] for entity in row["entities"]] for row in answers] == [["PER", "LOC"], [], ["PER", "LOC"]]
+
+
 @pytest.mark.soak
 @pytest.mark.server
 def test_mlflow_models_serve_answers_with_entities(built: Path, tmp_path: Path) -> None:
@@ -267,7 +311,10 @@ def test_mlflow_models_serve_answers_with_entities(built: Path, tmp_path: Path) 
         )  # fmt: skip
     try:
         body = {"dataframe_split": {"columns": ["text"], "data": [[TEXT], [""]]}, "params": {"min_score": 0.1}}
-        answer = _post(f"http://127.0.0.1:{port}/invocations", body, server, tmp_path / "log")
+        url = f"http://127.0.0.1:{port}/invocations"
+        answer = _post(url, body, server, tmp_path / "log")
+        with pytest.raises(AssertionError, match=r"INVALID_PARAMETER_VALUE.*row 0 .* found null"):
+            _post(url, {"dataframe_records": [{"text": None}]}, server, tmp_path / "log")
     finally:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGKILL)
