@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nertrail.errors import ModelError, PromotionError
-from nertrail.tracking.registry import CHALLENGER, CHAMPION, Version, find_version, scores_of, set_champion
+from nertrail.ner.serving import FolderPredictor
+from nertrail.tracking.registry import CHALLENGER, CHAMPION, Version, find_version, model_of, set_champion
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,12 @@ def promote(name: str, wanted: str = CHALLENGER, *, force: bool = False, trackin
     Args:
         name: the registered model.
         wanted: the version's number, or an alias.
-        force: promote it whatever speaks against it.
+        force: promote it whatever speaks against it, as long as it can be served.
 
     Raises:
-        ModelError: there is no such model or version, or the server does not answer.
-        PromotionError: it has not passed the gate, or its test F1 is below the champion's on the same texts, by more
-            than the 95 % interval of their difference.
+        ModelError: there is no such model or version, its files can't be served, or the server does not answer.
+        PromotionError: it has not passed the gate, its test F1 is below the champion's on the same texts, by more
+            than the 95 % interval of their difference, or the scores of one of the two can't be read.
     """
     version = find_version(name, wanted, tracking_uri)
     if version is None:
@@ -39,10 +42,11 @@ def promote(name: str, wanted: str = CHALLENGER, *, force: bool = False, trackin
     before = find_version(name, CHAMPION, tracking_uri)
     if before is not None and before.number == version.number:
         return Promotion(version, before, "it was before, so nothing is changed")
-    objection, comparison = _gate(version), "there was no champion to compare it with"
+    folder = _served(version, tracking_uri)
+    objection, comparison = None, "there was no champion to compare it with"
     if before is not None:
-        worse, comparison = judge(scores_of(before, tracking_uri), scores_of(version, tracking_uri))
-        objection = objection or (comparison if worse else None)
+        objection, comparison = _compared(before, folder, tracking_uri)
+    objection = _gate(version) or objection
     if objection and not force:
         raise PromotionError(f"version {version.number} of {name}: {objection}; --force promotes it all the same")
     set_champion(version, tracking_uri)
@@ -70,6 +74,47 @@ def judge(champion: Mapping[str, Any] | None, challenger: Mapping[str, Any] | No
     low, high = difference_interval(after, before)
     numbers = f"test F1 {micro_f1(after):.4f}, the champion's {micro_f1(before):.4f}"
     return high < 0, f"{numbers} (difference 95 % {low:+.4f} to {high:+.4f}, on the same texts)"
+
+
+def read_scores(folder: Path) -> dict[str, Any] | None:
+    """The scores.json of a served model; None where it has none.
+
+    Raises:
+        ModelError: it is broken, or holds no counts per text.
+    """
+    path = folder / "scores.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = content["counts"]["texts"]
+        if not all(len(row) == 3 and all(type(count) is int for count in row) for row in rows):
+            raise ValueError("counts, texts: a row that is not of three counts")  # noqa: TRY301 - told as the others are
+        return {**content, "data_version": content["data_version"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "convert the model again, and promote that version"
+        raise ModelError(f"not a model's scores: {error!r}", place=str(path), remedy=remedy) from error
+
+
+def _served(version: Version, tracking_uri: str | None) -> Path:
+    """The folder of a version that can be served: nothing forces a model that can't into production."""
+    fetched = model_of(version, tracking_uri)
+    fetched.load(lambda folder: FolderPredictor(folder, threads=1)).close()
+    return fetched.path
+
+
+def _compared(before: Version, folder: Path, tracking_uri: str | None) -> tuple[str | None, str]:
+    """What the champion's scores say against the model in the folder, and how the two compare."""
+    whose = f"the champion's scores (version {before.number})"
+    try:
+        theirs = read_scores(model_of(before, tracking_uri).path)
+        whose = "its own scores"
+        worse, comparison = judge(theirs, read_scores(folder))
+    except ModelError as error:
+        problem = " ".join(error.problem.split())  # MLflow's go over several lines
+        trouble = f"not compared: {whose} can't be read: {error.place}: {problem}"
+        return trouble, trouble
+    return comparison if worse else None, comparison
 
 
 def _gate(version: Version) -> str | None:

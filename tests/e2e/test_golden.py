@@ -212,6 +212,24 @@ def test_references_hold_run_ids_of_this_server(store: Store) -> None:
     assert {run.data.tags["benchmark_source"] for run in timed} == {"hpo_trial"}
 
 
+def test_a_registered_version_names_the_runs_that_made_it(store: Store) -> None:
+    (pipeline,), (selection,), (training,) = map(store.of, ("pipeline", "selection", "training"))
+    name = store.client.get_experiment(pipeline.info.experiment_id).name
+    versions = store.client.search_model_versions(f"name = '{name}'")
+    assert {version.run_id for version in versions} == {run.info.run_id for run in store.of("conversion")}
+    behind = {
+        "source_training_run": [training],
+        "source_selection_run": [selection],
+        "source_sweep_runs": store.of("sweep"),
+    }
+    for version in versions:
+        assert version.tags["source_conversion_run"] == version.run_id
+        for tag, runs in behind.items():
+            uids = {run.data.tags["nertrail.run_uid"] for run in runs}
+            assert set(version.tags[tag].split(",")) == {run.info.run_id for run in runs}
+            assert set(version.tags[f"{tag}_uid"].split(",")) == uids
+
+
 def test_values_mean_what_their_names_say(store: Store) -> None:
     assert sorted(run.data.tags["benchmark_source"] for run in store.of("benchmark")) == [
         "conversion", "conversion", "final_training", "hpo_trial", "hpo_trial",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from nertrail.cli import app
 from nertrail.errors import ModelError, PromotionError
 from nertrail.ner.checkpoint import Checkpoint
 from nertrail.promotion import judge, promote
-from nertrail.records import Artifact, ModelVersion, RunRecord
+from nertrail.records import Artifact, RunRecord
 from nertrail.stages.continuation import locate
 from nertrail.tracking import pyfunc, registry
 from nertrail.tracking.journal import JournalBackend
@@ -34,36 +33,10 @@ from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.profiles import Profile
 from nertrail.tracking.protocol import RunStart, now_ms
 from nertrail.tracking.uploader import sync
+from registered import HALF, RIGHT, client, log, record, scored
 from tracking_fixtures import free_port
 
 TEXT = "Anna Baker lives in Oslo."
-RIGHT, HALF = [[2, 2, 2]] * 60, [[1, 2, 2]] * 60
-
-
-def scored(folder: Path, source: Path, counts: list[list[int]], data: str = "v1") -> Path:
-    """A copy of a served model with scores on test texts."""
-    shutil.copytree(source, folder)
-    content = {"data_version": data, "counts": {"texts": counts}}
-    (folder / "scores.json").write_text(json.dumps(content), encoding="utf-8")
-    return folder
-
-
-def record(folder: Path, gate: str = "passed") -> RunRecord:
-    version = ModelVersion({"gate": gate, "data_version": "v1"}, {"source_training_run": ("t",)}, "challenger")
-    return RunRecord(artifacts=(Artifact(folder, "model", True, version),))
-
-
-def log(store: str, uid: str, folder: Path, gate: str = "passed", *, at_ms: int | None = None, **options: Any) -> str:
-    """A conversion run with the model, straight on the store; its run id."""
-    backend = MlflowBackend(store, **options)
-    backend.start(RunStart("t", "training", "my/experiment", 1, {}))
-    backend.start(RunStart(uid, "conversion", "my/experiment", 2, {}))
-    backend.log(uid, record(folder, gate), at_ms or now_ms())
-    return str(backend.run_id(uid))
-
-
-def client(store: str) -> MlflowClient:
-    return MlflowClient(tracking_uri=store, registry_uri=store)
 
 
 @pytest.fixture
@@ -91,19 +64,24 @@ sys.path.append({source!r})
 
 def test_a_journal_registers_a_model_once(store: str, model: Path, tmp_path: Path) -> None:
     journal = JournalBackend(tmp_path / "run")
-    journal.start(RunStart("t", "training", "e", 1, {}))
-    journal.start(RunStart("c", "conversion", "e", 2, {}))
+    made = {"w1": "sweep", "w2": "sweep", "s": "selection", "t": "training", "c": "conversion"}
+    for uid, stage in made.items():
+        journal.start(RunStart(uid, stage, "e", 1, {}))
     journal.log("c", record(model), 3)
     journal.log("c", record(model), 4)  # as after a reply that was lost
-    journal.end("c", "FINISHED", 5)
-    journal.end("t", "FINISHED", 5)
+    for uid in made:
+        journal.end(uid, "FINISHED", 5)
     assert sync(tmp_path / "run", store).complete
     (version,) = client(store).search_model_versions("name = 'e'")
-    training, conversion = (MlflowBackend(store).run_id(uid) for uid in "tc")
+    first, second, selection, training, conversion = (MlflowBackend(store).run_id(uid) for uid in made)
     assert version.run_id == conversion
     assert dict(version.tags) | {"gate": "passed", "data_version": "v1"} == dict(version.tags)
     assert version.tags["source_training_run"] == training
     assert version.tags["source_training_run_uid"] == "t"
+    assert version.tags["source_selection_run"] == selection
+    assert version.tags["source_selection_run_uid"] == "s"
+    assert version.tags["source_sweep_runs"] == f"{first},{second}"  # a third is on no server
+    assert version.tags["source_sweep_runs_uid"] == "w1,w2,gone"
     assert version.tags["source_conversion_run"] == conversion
     assert client(store).get_model_version_by_alias("e", "challenger").version == version.version
     (logged,) = client(store).search_logged_models([client(store).get_experiment_by_name("e").experiment_id])

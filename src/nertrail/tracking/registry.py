@@ -5,14 +5,13 @@ Imports mlflow, lazily, as the backend does.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nertrail.tracking.mlflow_download import cache_folder, client_of, fetch, server
+from nertrail.tracking.mlflow_download import Fetched, cache_folder, client_of, fetch, server
 from nertrail.tracking.protocol import now_ms
 from nertrail.tracking.pyfunc import save_pyfunc
 
@@ -114,15 +113,13 @@ def find_version(name: str, wanted: str, tracking_uri: str | None = None) -> Ver
         return versions[0] if versions else None
 
 
-def scores_of(version: Version, tracking_uri: str | None = None) -> dict[str, Any] | None:
-    """The scores.json of a version; None where it has none.
+def model_of(version: Version, tracking_uri: str | None = None) -> Fetched:
+    """The files of a version, fetched into the cache.
 
     Raises:
-        ModelError: the server does not answer.
+        ModelError: the server does not answer, or has no files of it.
     """
-    folder = fetch(f"models:/{version.name}/{version.number}", cache_folder(), tracking_uri).path
-    path = folder / "scores.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return fetch(f"models:/{version.name}/{version.number}", cache_folder(), tracking_uri)
 
 
 def set_champion(version: Version, tracking_uri: str | None = None) -> None:
