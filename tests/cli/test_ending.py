@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from nertrail.cli import app, ending
 from nertrail.experiment import Experiment
 from nertrail.ledger import Ledger
+from nertrail.pipeline import PipelineResult
 from nertrail.records import RunRecord, RunRef
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.protocol import RunStart
@@ -39,6 +40,35 @@ def test_where_the_records_are(
     ending._print_records(experiment, "my.yaml", Receipt(written=3, delivered=3))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] if "records     3" in line else line for line in lines] == said
+
+
+@pytest.mark.parametrize(
+    ("targets", "failures", "said"),
+    [
+        (["onnx_fp16"], [], ["predict 'my runs/a' FILE"]),
+        ([], [], ["convert 'my runs/a/best' --config my.yaml --set 'conversion.targets=[]'"]),
+        (["onnx_int8"], ["it failed"], []),
+    ],
+    ids=["served", "not converted", "failed"],
+)
+def test_what_comes_next_can_be_done(
+    targets: list[str],
+    failures: list[str],
+    said: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_dir = tmp_path / "my runs" / "a"
+    ledger = Ledger(run_dir)
+    ledger.finish(ledger.begin("training", "mark"), {"checkpoint": str(run_dir / "best")}, 1.0)
+    experiment = Experiment.model_validate({**BASE, "conversion": {"targets": targets}})
+    result = PipelineResult(run_dir, failures=failures, report=run_dir / "report.html")
+    ending.print_pipeline_end(result, experiment, "my.yaml", [] if targets else ["conversion.targets=[]"])
+    lines = capsys.readouterr().out.splitlines()
+    prefix = "next        nertrail "
+    assert [line.removeprefix(prefix) for line in lines if line.startswith(prefix)] == said
 
 
 def test_remarks_stand_out(capsys: pytest.CaptureFixture[str]) -> None:

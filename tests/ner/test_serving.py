@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx as onnx_format
@@ -23,6 +24,7 @@ from nertrail.ner.labels import Floats, LabelSet, decode_all
 from nertrail.ner.predictor import OnnxRecognizer, TorchRecognizer, entities, run
 from nertrail.ner.serving import FolderPredictor
 from nertrail.ner.windows import Window, encode, merge
+from nertrail.stages.conversion import Target
 
 TEXTS = ["Anna Baker lives in Oslo.", "", "it was a long day.", "  Hugo\u00a0left Rome,\nand Paris  Bank was glad. "]
 
@@ -288,7 +290,7 @@ def test_an_unknown_device(tiny_served: Path) -> None:
 
 
 def test_a_model_is_found_below_a_run_dir_and_in_an_mlflow_model(tiny_served: Path, tmp_path: Path) -> None:
-    for below in ("artifacts/conversion/onnx_int8", "artifacts/model"):
+    for below in (*(f"artifacts/conversion/{target}" for target in get_args(Target)), "artifacts/model"):
         shutil.copytree(tiny_served, tmp_path / below[-5:] / below)
         assert FolderPredictor(tmp_path / below[-5:]).folder == tmp_path / below[-5:] / below
 

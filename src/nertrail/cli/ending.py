@@ -19,8 +19,8 @@ _RUNS = "/#/experiments?workflowType=machine_learning"
 """Where the MLflow UI lists experiments of training runs; its front page shows those of language models."""
 
 
-def print_pipeline_end(result: PipelineResult, experiment: Experiment, config: str) -> None:
-    """The end of `nertrail run`."""
+def print_pipeline_end(result: PipelineResult, experiment: Experiment, config: str, sets: Sequence[str]) -> None:
+    """The end of `nertrail run`; `sets` are the overrides that a conversion would need as well."""
     from nertrail.ledger import Ledger
     from nertrail.summary import comparison
 
@@ -30,7 +30,7 @@ def print_pipeline_end(result: PipelineResult, experiment: Experiment, config: s
     print(f"\nreport      {seen(result.report)}")
     _print_records(experiment, config, result.receipt)
     if not result.failures:
-        print(f"next        nertrail predict {seen(result.run_dir)} FILE")
+        print(f"next        nertrail {_after_pipeline(result.run_dir, experiment, _same(config, sets))}")
 
 
 def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]) -> None:
@@ -44,9 +44,8 @@ def print_stage_end(command: str, steps: Steps, config: str, sets: Sequence[str]
         print(f"wrote       {seen(path)}")
     print(f"report      {seen(steps.run_dir / 'report.html')}")
     _print_records(steps.experiment, config, steps.trackers.receipt)
-    same = [config, *(part for text in sets for part in ("--set", text))]
     if command in _NEXT:
-        print(f"next        nertrail {shlex.join(_NEXT[command](steps, same))}")
+        print(f"next        nertrail {shlex.join(_NEXT[command](steps, _same(config, sets)))}")
 
 
 def print_remarks(remarks: Sequence[str]) -> None:
@@ -65,6 +64,22 @@ def _print_records(experiment: Experiment, config: str, receipt: Receipt) -> Non
     front = opened if opened.startswith("http") else f"{opened}, then http://127.0.0.1:5000"
     print(f"MLflow UI   {front.rstrip('/')}{_RUNS}")
     print_receipt(receipt)
+
+
+def _after_pipeline(run_dir: Path, experiment: Experiment, same: list[str]) -> str:
+    """What to do with the final model, which can be served once it is converted."""
+    from nertrail.ledger import Ledger
+
+    if experiment.conversion.targets:
+        return f"{shlex.join(['predict', seen(run_dir)])} FILE"
+    trained = Ledger(run_dir).entry("training")
+    assert trained is not None, "a pipeline that has not failed has trained"
+    return shlex.join(["convert", seen(Path(trained.result["checkpoint"])), "--config", *same])
+
+
+def _same(config: str, sets: Sequence[str]) -> list[str]:
+    """What the next command needs to see the same experiment."""
+    return [config, *(part for text in sets for part in ("--set", text))]
 
 
 def _result(steps: Steps, step: str) -> Any:

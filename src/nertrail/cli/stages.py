@@ -34,11 +34,12 @@ def run(
     """Sweep, benchmark, select, train and convert, as CONFIG says; continue what was interrupted."""
     from nertrail.pipeline import run_pipeline
 
-    experiment, name, folder = _load(config, overrides(sets, seeds=seeds, budget=budget), run_dir)
+    assignments = overrides(sets, seeds=seeds, budget=budget)
+    experiment, name, folder = _load(config, assignments, run_dir)
     with progress_bars(quiet) as progress:
         result = run_pipeline(experiment, name, folder, force=force or [], progress=progress, announce=announcer(quiet))
     if not quiet:
-        print_pipeline_end(result, experiment, config)
+        print_pipeline_end(result, experiment, config, assignments)
     if result.failures:
         fail("\n".join(result.failures), FAILED)
 

@@ -16,7 +16,7 @@ from nertrail.ner.entities import Entity, kept, label
 from nertrail.ner.predictor import BATCH_PIECES, OnnxRecognizer
 
 # Where a model lies in a folder that holds more: an MLflow model, the run dir of a pipeline.
-_BELOW = ("", "artifacts/model", "artifacts/conversion/onnx_int8", "artifacts/conversion/onnx_fp32")
+_BELOW = ("", "artifacts/model", *(f"artifacts/conversion/onnx_{name}" for name in ("int8", "fp32", "fp16")))
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
