@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -96,3 +97,11 @@ def test_a_long_file_streams_with_bounded_memory(tiny_served: Path, tmp_path: Pa
         assert predict(tiny_served, str(path)).stdout.count(b"\n") == lines
         peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
     assert peaks[1] - peaks[0] < 15  # MB; the output alone is 14 MB, the entities of all lines as objects 60
+
+
+def test_thresholds_leave_out_what_is_below_its_types_own(tiny_served: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_served, tmp_path / "model")
+    manifest = json.loads((model / "nertrail.json").read_text(encoding="utf-8"))
+    (model / "nertrail.json").write_text(json.dumps({**manifest, "thresholds": {"PER": 1.1}}), encoding="utf-8")
+    assert entities(predict(model, "-", stdin=TEXTS).stdout) == EXPECTED
+    assert entities(predict(model, "-", "--thresholds", stdin=TEXTS).stdout) == [[("Oslo", "LOC")], [], []]
