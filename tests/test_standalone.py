@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import tiny_experiment
 from nertrail.errors import ConfigError, InputError, ModelError
 from nertrail.experiment import Experiment, load_experiment
 from nertrail.ner import onnx
+from nertrail.ner.checkpoint import Checkpoint
+from nertrail.stages.benchmark import candidates_in
 from nertrail.standalone import check_writable, convert_alone, open_steps, ui_command
 from nertrail.steps import Steps
 
@@ -105,6 +108,25 @@ def test_a_conversion_that_cannot_be_writes_nothing(
     with pytest.raises(error, match=message):
         convert_alone(**given)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_what_lies_in_a_run_dir_a_conversion_names_checkpoints_and_a_benchmark_all(
+    tiny_checkpoint: Checkpoint, tiny_served: Path, tmp_path: Path
+) -> None:
+    final, trial = (tmp_path / "checkpoints" / place / "best" for place in ("training/fit", "sweep-a/trials/0"))
+    served = tmp_path / "artifacts" / "conversion" / "onnx_int8"
+    shutil.copytree(tiny_served, served)
+    with pytest.raises(ModelError, match="no such file") as caught:
+        convert_alone(tmp_path, "onnx_int8")
+    assert caught.value.remedy == "name a checkpoint folder that nertrail wrote"
+    for folder in (final, trial):
+        shutil.copytree(tiny_checkpoint.path, folder)
+    with pytest.raises(ModelError, match="no such file") as caught:
+        convert_alone(tmp_path, "onnx_int8")
+    assert caught.value.remedy == f"did you mean {final}, {trial}?"
+    with pytest.raises(ModelError, match="no such file") as caught:
+        candidates_in([tmp_path])
+    assert caught.value.remedy == f"did you mean {final}, {served}, {trial}?"
 
 
 def test_a_conversion_that_is_stopped_leaves_no_model(

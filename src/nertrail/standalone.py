@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from nertrail.errors import ConfigError
+from nertrail.errors import ConfigError, ModelError
 from nertrail.experiment import Experiment, find_config, load_experiment
-from nertrail.ner.checkpoint import load_checkpoint
+from nertrail.ner.checkpoint import REMEDY, WEIGHTS, load_checkpoint
 from nertrail.ner.ranks import rank
 from nertrail.pipeline import check, check_inputs
 from nertrail.reuse import Announce, log
@@ -19,6 +19,7 @@ from nertrail.stages.conversion import ConversionConfig, ConversionResult, Targe
 from nertrail.stages.inputs import Progress, quiet
 from nertrail.steps import Steps
 from nertrail.trackers import Trackers
+from nertrail.tracking.mlflow_download import MARK
 from nertrail.tracking.mlflow_tracker import MLflowConversionTracker
 from nertrail.tracking.redaction import without_password
 from nertrail.tracking.settings import MlflowConfig
@@ -67,7 +68,7 @@ def convert_alone(
     check_writable(out, "--out")
     if overrides and config is None:
         raise ConfigError(f"{overrides[0]} overrides nothing", place="--set", remedy="name an experiment with --config")
-    load_checkpoint(checkpoint)
+    _check_checkpoint(checkpoint)
     path = find_config(config) if config else None
     experiment = load_experiment(path, overrides) if path else None
     settings = experiment.mlflow if experiment else MlflowConfig() if parent_run else None
@@ -84,6 +85,19 @@ def convert_alone(
     finally:
         trackers.flush()
         trackers.close()
+
+
+def _check_checkpoint(folder: Path) -> None:
+    """As `load_checkpoint`, but of the models that lie in the folder only such are named as can be converted."""
+    try:
+        load_checkpoint(folder)
+    except ModelError as error:
+        if (folder / MARK).is_file():
+            raise
+        inside = (path.parent for path in folder.glob(f"**/{MARK}") if (path.parent / WEIGHTS).is_file())
+        found = sorted(inside, key=lambda path: ("training" not in path.parts, path))[:3]  # the final model's first
+        remedy = f"did you mean {', '.join(map(str, found))}?" if found else REMEDY
+        raise ModelError(error.problem, place=error.place, remedy=remedy) from error
 
 
 def check_target(target: str) -> Target:
