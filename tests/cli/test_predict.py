@@ -102,6 +102,6 @@ def test_a_long_file_streams_with_bounded_memory(tiny_served: Path, tmp_path: Pa
 def test_thresholds_leave_out_what_is_below_its_types_own(tiny_served: Path, tmp_path: Path) -> None:
     model = shutil.copytree(tiny_served, tmp_path / "model")
     manifest = json.loads((model / "nertrail.json").read_text(encoding="utf-8"))
-    (model / "nertrail.json").write_text(json.dumps({**manifest, "thresholds": {"PER": 1.1}}), encoding="utf-8")
+    (model / "nertrail.json").write_text(json.dumps({**manifest, "thresholds": {"PER": 1.0}}), encoding="utf-8")
     assert entities(predict(model, "-", stdin=TEXTS).stdout) == EXPECTED
     assert entities(predict(model, "-", "--thresholds", stdin=TEXTS).stdout) == [[("Oslo", "LOC")], [], []]
