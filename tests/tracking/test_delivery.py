@@ -17,7 +17,7 @@ from nertrail.tracking.memory import MemoryBackend
 from nertrail.tracking.protocol import PARENT_TAG, Point, Rejected, RunStart, Unreachable
 from nertrail.tracking.receipt import receipt_of
 from nertrail.tracking.rows import run_rows
-from nertrail.tracking.state import Health, add_rejected, load_progress, load_rejected, save_health
+from nertrail.tracking.state import Health, add_rejected, load_progress, load_rejected, save_health, save_progress
 from nertrail.tracking.uploader import Uploader
 
 
@@ -324,3 +324,39 @@ def test_an_outage_is_counted_once(journal: JournalBackend, tmp_path: Path, fold
         uploader._breaker.worked()
         assert not uploader.step()
     assert (load_health(folder).outage, load_health(folder).state) == (1, "waiting")
+
+
+class Strict(MemoryBackend):
+    """Takes the ends of runs that MLflow takes."""
+
+    def end(self, uid: str, status: str, at_ms: int) -> None:
+        if status not in ("FINISHED", "FAILED", "KILLED"):
+            raise Rejected(f"no such status: {status}")
+        super().end(uid, status, at_ms)
+
+
+@pytest.mark.parametrize(("said", "seen"), [("finished", "FINISHED"), ("RUNNING", "FAILED"), ("done?", "FAILED")])
+def test_a_journal_with_an_unknown_status_closes_its_run(
+    said: str, seen: str, journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    target = Strict()
+    journal.start(RunStart("a", "a", "e", 1))
+    journal.end("a", said, 5)
+    deliver(tmp_path, folder, target)
+    assert (target.runs["a"].status, target.runs["a"].end_ms) == (seen, 5)
+
+
+def test_a_run_whose_end_was_refused_in_an_earlier_release_is_closed(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    target = Strict()
+    journal.start(RunStart("a", "a", "e", 5))
+    deliver(tmp_path, folder, target)
+    progress = load_progress(folder)
+    progress.runs["a"].status = "finished"
+    save_progress(folder, progress)
+    deliver(tmp_path, folder, target)
+    assert target.runs["a"].status == "RUNNING"  # its writer lives
+    journal.close()
+    deliver(tmp_path, folder, target)
+    assert (target.runs["a"].status, target.runs["a"].end_ms) == ("FINISHED", 5)

@@ -15,6 +15,7 @@ from nertrail.tracking.events import Event
 from nertrail.tracking.protocol import KILLED, RUNNING, Destination, Point, Stuck, Unreachable, record_points
 from nertrail.tracking.references import References
 from nertrail.tracking.state import Progress, RunState, Upload
+from nertrail.tracking.status import final_status, is_final
 
 _SMALLEST_CHUNK_BYTES = 4_000
 
@@ -216,9 +217,10 @@ class Delivery:
         return self._batches.setdefault(uid, _Batch(self._mark))
 
     def _end(self, event: Event) -> None:
+        status = final_status(event["status"])  # journals of earlier releases hold whatever word they were told
         self._flush(event["run"])
-        self._calls.make(event, self.destination.end, event["run"], event["status"], event["t"])
-        self.progress.runs[event["run"]].status = event["status"]
+        self._calls.make(event, self.destination.end, event["run"], status, event["t"])
+        self.progress.runs[event["run"]].status = status
 
     def _flush(self, uid: str) -> None:
         """Send the run's batch, which counts as unsent until all of it is."""
@@ -246,11 +248,15 @@ class Delivery:
             self._calls.make(event, self.destination.log, entry.run, record, entry.at_ms)
 
     def _close_orphans(self) -> None:
-        """Close the runs whose every writer is dead, with the time of their last event."""
+        """Close the runs whose every writer is dead, with the time of their last event.
+
+        Also those that an earlier release ended with a word that the server refused.
+        """
         for uid, run in self.progress.runs.items():
-            if run.status == RUNNING and run.run_id and self.living.isdisjoint(run.writers):
+            if not is_final(run.status) and run.run_id and self.living.isdisjoint(run.writers):
+                status = KILLED if run.status == RUNNING else final_status(run.status)
                 self._calls.place = "orphan"
                 self._calls.make(
-                    events.end_event(uid, KILLED, run.last_ms), self.destination.end, uid, KILLED, run.last_ms
+                    events.end_event(uid, status, run.last_ms), self.destination.end, uid, status, run.last_ms
                 )
-                run.status = KILLED
+                run.status = status
