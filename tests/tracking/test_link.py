@@ -225,3 +225,92 @@ def test_what_an_earlier_program_left_is_delivered_without_recording(
     assert ends(run_dir / "journal") == before
     monkeypatch.setattr(link, "_deliver", None)  # all of it is there: nothing is started
     assert deliver_left(run_dir, store, 10, 30).delivered == 1
+
+
+def status_of(uid: str, run_dir: Path) -> str:
+    memory = MemoryBackend()
+    sync(run_dir, f"memory-{time.monotonic_ns()}", backend=memory)
+    return memory.runs[uid].status
+
+
+@pytest.mark.parametrize("other", [URI, "sqlite:////elsewhere/mlflow.db"])
+def test_a_living_run_outlives_the_close_of_other_trackers(other: str, tmp_path: Path) -> None:
+    one = MLflowTrainingTracker("e", tracking_uri=other, run_dir=tmp_path / "run")
+    two = MLflowTrainingTracker("e", tracking_uri=URI, run_dir=tmp_path / "run")
+    run = two.start_training_run("r", "mini")
+    one.close()
+    one.close()
+    assert status_of(run.uid, tmp_path / "run") == "RUNNING"
+    two.close()
+    assert status_of(run.uid, tmp_path / "run") == "KILLED"
+
+
+def test_a_closed_tracker_that_goes_on_keeps_the_journal(tmp_path: Path) -> None:
+    one, two = (MLflowTrainingTracker("e", tracking_uri=URI, run_dir=tmp_path / "run") for _ in range(2))
+    one.close()
+    run = one.start_training_run("r", "mini")
+    two.close()
+    assert status_of(run.uid, tmp_path / "run") == "RUNNING"
+
+
+CHILDREN = """
+import os, sys, time
+from nertrail.tracking.mlflow_tracker import MLflowTrainingTracker
+tracker = MLflowTrainingTracker("e", tracking_uri=sys.argv[1], run_dir=sys.argv[2], linger_s=0)
+run = tracker.start_training_run("r", "mini")
+for logs in (False, True, True):
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        if logs:
+            run.log_metrics({"child": 1.0})
+        sys.exit()
+    os.waitpid(child, 0)
+    print(round(time.monotonic() - began, 1), flush=True)  # not once more by the next child
+run.end()
+print(tracker.flush(60).pending)
+"""
+
+
+def test_forked_children_do_not_wait_for_what_their_parent_delivers(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "process")
+    command = [sys.executable, "-c", CHILDREN, store, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *seconds, pending = done.stdout.split()
+    assert all(float(each) < 2 for each in seconds) and pending == "0"
+
+
+def test_an_outage_is_told_by_the_parent_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NERTRAIL_UPLOADER", "process")
+    code = CHILDREN.replace("for logs", "tracker.flush(60)\nfor logs")
+    code = code.replace("sys.exit()", "tracker.flush(0); sys.exit()")
+    command = [sys.executable, "-c", code, "http://127.0.0.1:9", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.count("Delivery to MLflow") == 1
+
+
+@pytest.fixture
+def forked(opened: Link, monkeypatch: pytest.MonkeyPatch) -> Link:
+    """A link in a process that was forked from the one that opened it."""
+    opened.backend.start(RunStart("a", "a", "e", 1))
+    monkeypatch.setattr(opened, "_owner", os.getppid())
+    monkeypatch.setattr(link, "_parent", os.getppid())
+    return opened
+
+
+@pytest.mark.parametrize("case", ["recorded nothing", "parent delivers", "no uploader", "parent is gone"])
+def test_a_forked_child_waits_only_where_nobody_else_would(
+    case: str, forked: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(link, "_wait", lambda _, timeout: waited.append(timeout))
+    if case == "recorded nothing":
+        forked.backend.used = False
+    if case == "no uploader":
+        monkeypatch.setattr(Launcher, "lives", lambda _: False)
+    if case == "parent is gone":
+        monkeypatch.setattr(link, "_parent", 1)
+    forked.leave()
+    assert len(waited) == (case in ("no uploader", "parent is gone"))

@@ -43,6 +43,7 @@ class JournalBackend:
     def __init__(self, run_dir: Path) -> None:
         self.journal = run_dir / "journal"
         self.watchers: list[weakref.WeakMethod[Callable[[], None]]] = []
+        self.users: set[object] = set()
         self._writer: Writer | None = None
         self._next_watch = time.monotonic() + WATCH_SECONDS
         self._begin()
@@ -111,6 +112,7 @@ class JournalBackend:
         self._open: dict[str, str] = {}  # run → the run above it
         self._token = uuid.uuid4().hex
         self.dropped, self._noted = 0, 0
+        self.used = False  # whether this process recorded anything
         self.interrupted = False  # the last runs were ended by a signal: nobody wants to wait for delivery
         self._failing = False
 
@@ -121,6 +123,7 @@ class JournalBackend:
                 self.end(child, KILLED, at_ms)
 
     def _append(self, event: events.Event, *, barrier: bool = False) -> None:
+        self.used = True
         with self._lock:
             if not self._try(self._append_one, event, barrier):
                 self.dropped += 1

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from nertrail.tracking.boundary import quietly
@@ -25,6 +26,7 @@ _GLANCE_SECONDS = 0.05
 _links: weakref.WeakValueDictionary[tuple[Path, str], Link] = weakref.WeakValueDictionary()
 _journals: weakref.WeakValueDictionary[Path, JournalBackend] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
+_parent: int | None = None  # of a forked child
 
 
 class Link:
@@ -35,7 +37,7 @@ class Link:
         self.backend = _journals.get(run_dir) or JournalBackend(run_dir)
         _journals[run_dir] = self.backend
         self.launcher = Launcher(run_dir, uri, linger_s)  # after the journal's header is on disk
-        self._users = 0
+        self._owner = os.getpid()
         self.backend.watchers.append(weakref.WeakMethod(self.launcher.look))
         atexit.register(_leave, weakref.ref(self))
 
@@ -46,9 +48,13 @@ class Link:
         with _opening:
             link = _links.get(key) or cls(*key, linger_s)
             _links[key] = link
-            link._users += 1
-        link.launcher.look()
+        link.look()
         return link
+
+    def look(self) -> None:
+        """Start the uploader if none lives, and warn of an outage."""
+        if not self._is_cared_for():
+            self.launcher.look()
 
     def run_id(self, uid: str) -> str | None:
         """The server's id of a run that is delivered."""
@@ -57,23 +63,41 @@ class Link:
 
     def flush(self, timeout: float | None) -> Receipt:
         """Wait for delivery of what is written by now, and write tracking.json."""
-        _deliver(self.launcher, FLUSH_SECONDS if timeout is None else timeout)
+        _deliver(self.launcher, FLUSH_SECONDS if timeout is None else timeout, self.look)
         receipt = receipt_of(self.run_dir, self.launcher.folder, self.backend.note_unwritten())
         with contextlib.suppress(OSError):  # a folder that cannot be written is reported by the journal
             write_receipt(self.run_dir, receipt)
         return receipt
 
-    def close(self) -> None:
-        """Let go of the journal with the last tracker that uses it."""
-        self._users -= 1
-        if self._users <= 0:
+    def enter(self, user: object) -> None:
+        """Use the journal, whoever else does: trackers of a run dir share it, also those of another server."""
+        self.backend.users.add(user)
+
+    def close(self, user: object) -> None:
+        """Let go of the journal with the last one that uses it."""
+        self.backend.users.discard(user)
+        if not self.backend.users:
             self.backend.close()
 
     def leave(self) -> None:
-        """At the end of the program: give delivery the time that a direct connection would have taken."""
-        if mode() == "off" or is_delivered(self.run_dir, self.launcher.folder):
+        """At the end of the program: give delivery the time that a direct connection would have taken.
+
+        Not in a forked child that has recorded nothing, or whose parent delivers.
+        """
+        if self._is_inherited() and not self.backend.used:
+            return
+        if mode() == "off" or is_delivered(self.run_dir, self.launcher.folder) or self._is_cared_for():
             return
         self.flush(_INTERRUPTED_SECONDS if self._is_interrupted() else FLUSH_SECONDS)
+
+    def _is_inherited(self) -> bool:
+        return os.getpid() != self._owner
+
+    def _is_cared_for(self) -> bool:
+        """Whether we are forked from a process that lives and sees to delivery: it also warns, once for all of us."""
+        if not self._is_inherited() or not _parent_lives():
+            return False
+        return self.launcher.lives() or load_health(self.launcher.folder).state in ("starting", "unable")
 
     def _is_interrupted(self) -> bool:
         """Whether somebody wants the program to end now: a run was stopped, or Ctrl-C was not caught."""
@@ -87,22 +111,22 @@ def deliver_left(run_dir: str | Path, tracking_uri: str | None, timeout: float, 
         return Receipt()
     launcher = Launcher(path, resolve(tracking_uri), linger_s)
     if not is_delivered(path, launcher.folder):
-        _deliver(launcher, timeout)
+        _deliver(launcher, timeout, launcher.look)
     receipt = receipt_of(path, launcher.folder)
     with contextlib.suppress(OSError):
         write_receipt(path, receipt)
     return receipt
 
 
-def _deliver(launcher: Launcher, timeout: float) -> None:
+def _deliver(launcher: Launcher, timeout: float, look: Callable[[], None]) -> None:
     if mode() == "inline":
         from nertrail.tracking.uploader import sync
 
         sync(launcher.run_dir, launcher.uri)
     elif mode() == "process":
-        launcher.look()
+        look()
         _wait(launcher, timeout)
-        launcher.look()
+        look()
 
 
 def _wait(launcher: Launcher, timeout: float) -> None:
@@ -110,7 +134,8 @@ def _wait(launcher: Launcher, timeout: float) -> None:
     marks, folder = ends(launcher.run_dir / "journal"), launcher.folder
     deadline = time.monotonic() + timeout
     while not is_delivered(launcher.run_dir, folder, marks) and time.monotonic() < deadline:
-        if load_health(folder).state in UNWILLING or not launcher.lives():
+        state = load_health(folder).state
+        if state in UNWILLING or not (launcher.lives() or (state == "starting" and _parent_lives())):
             return
         time.sleep(_GLANCE_SECONDS)
 
@@ -123,10 +148,15 @@ def _leave(reference: weakref.ref[Link]) -> None:
             quietly(link.leave)
 
 
-def _renew_lock() -> None:
-    """In a forked child: another thread of the parent may have held it."""
-    global _opening
-    _opening = threading.Lock()
+def _parent_lives() -> bool:
+    """Whether this is a forked child whose parent is still there."""
+    return _parent is not None and os.getppid() == _parent
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+def _forked() -> None:
+    """In a forked child: another thread of the parent may have held the lock."""
+    global _opening, _parent
+    _opening, _parent = threading.Lock(), os.getppid()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -108,13 +108,19 @@ class Tracker:
         return receipt or Receipt()
 
     def close(self) -> None:
-        """Give up the journal. Runs that are still open will be closed as KILLED."""
+        """Give up the journal. Once the run dir's other trackers have, too, runs still open are closed as KILLED."""
         if self._link:
-            quietly(self._link.close)
+            quietly(self._link.close, self._seat)
 
     def _set(self, experiment: str, backend: Backend, parent: Parent, pipeline_uid: str | None = None) -> None:
         self._experiment, self._backend, self._parent, self._pipeline_uid = experiment, backend, parent, pipeline_uid
+        self._seat = object()  # what the journal knows this tracker by
         self.run: Run | None = None
+        self._enter()
+
+    def _enter(self) -> None:
+        if self._link:
+            self._link.enter(self._seat)
 
     def _start(
         self,
@@ -134,6 +140,7 @@ class Tracker:
         run = self._handle(uid, self._pipeline_uid or _pipeline_uid(above, uid), backend)
         tags = {**self._tags(run, run_type, above), **tags}
         start = RunStart(uid, fill_name(name, uid), self._experiment, at_ms or now_ms(), tags)
+        self._enter()  # closed trackers may go on
         quietly((backend or self._backend).start, start)
         if params:
             run.log(RunRecord(params=params))
