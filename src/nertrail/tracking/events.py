@@ -113,7 +113,7 @@ def _encoded_value(value: Any) -> Any:
         return value
     if isinstance(value, RunRef):
         return {"ref": value.uid}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and all(isinstance(ref, RunRef) for ref in value):
         return {"refs": [ref.uid for ref in value]}
     return value if isinstance(value, float) and math.isfinite(value) else str(value)
 

@@ -56,24 +56,26 @@ class JournalBackend:
         parent = run.tags.get(PARENT_TAG)
         self._open[run.uid] = parent.uid if isinstance(parent, RunRef) else ""
         self.interrupted = False
-        self._append(events.start_event(redact_start(run)), barrier=True)
+        self._append(lambda: events.start_event(redact_start(run)))
 
     def log(self, uid: str, record: RunRecord, at_ms: int) -> None:
         """Add a record. An artifact that cannot be read is reported and does not take the others with it."""
-        record = redact_record(record)
-        kept = [quietly(self._keep, artifact) for artifact in record.artifacts]
-        described = [entry for entry in kept if entry]
-        self._append(events.log_event(uid, record, described, at_ms), barrier=bool(described))
+        self._append(lambda: self._log_event(uid, redact_record(record), at_ms))
 
     def log_metrics(self, uid: str, points: Sequence[Point]) -> None:
         """Add values of metrics."""
-        self._append(events.metrics_event(uid, [redact_point(point) for point in points]))
+        self._append(lambda: events.metrics_event(uid, [redact_point(point) for point in points]))
 
     def end(self, uid: str, status: str, at_ms: int) -> None:
         """Close a run, and before it the runs below it that this process has left open."""
         self._end_below(uid, at_ms)
         self.interrupted = status == KILLED
-        self._append(events.end_event(uid, status, at_ms), barrier=True)
+        self._append(lambda: events.end_event(uid, status, at_ms))
+
+    def lose(self) -> None:
+        """Count a value that could not be recorded."""
+        with self._lock:
+            self.dropped += 1
 
     def close(self) -> None:
         """Let go of the journal; a later event begins a new writer."""
@@ -122,18 +124,26 @@ class JournalBackend:
             if parent == uid:
                 self.end(child, KILLED, at_ms)
 
-    def _append(self, event: events.Event, *, barrier: bool = False) -> None:
+    def _log_event(self, uid: str, record: RunRecord, at_ms: int) -> events.Event:
+        kept = [quietly(self._keep, artifact) for artifact in record.artifacts]
+        for _ in range(kept.count(None) + kept.count({})):
+            self.lose()
+        return events.log_event(uid, record, [entry for entry in kept if entry], at_ms)
+
+    def _append(self, build: Callable[[], events.Event]) -> None:
+        """Write the event; what cannot even be built or encoded is told, and counted like all that is not written."""
         self.used = True
+        event = quietly(build)
         with self._lock:
-            if not self._try(self._append_one, event, barrier):
+            if event is None or not quietly(self._try, self._append_one, event):
                 self.dropped += 1
         if time.monotonic() > self._next_watch and not self._failing:
             self.watch()
 
-    def _append_one(self, event: events.Event, barrier: bool) -> None:
+    def _append_one(self, event: events.Event) -> None:
         if self._writer is not None and self._writer.removed:
             self._leave_removed(event)
-        self._current().append(event, barrier=barrier)
+        self._current().append(event, barrier=event["op"] in ("start", "end") or "artifacts" in event)
         self._failing = False
 
     def _leave_removed(self, event: events.Event) -> None:
@@ -150,11 +160,10 @@ class JournalBackend:
         return self._writer
 
     def _keep(self, artifact: Artifact) -> dict[str, Any]:
-        """The artifact's description; an empty one, counted, where there is no room for it."""
+        """The artifact's description; an empty one where there is no room for it."""
         try:
             return blobs.store(self.journal / "blobs", artifact)
         except OSError as error:
-            self.dropped += 1
             if error.errno in _NO_ROOM:
                 self._complain(error)
                 return {}
@@ -167,15 +176,12 @@ class JournalBackend:
             self._noted = self.dropped
 
     def _try(self, action: Callable[..., object], *args: object) -> bool:
-        """Whether the file system let it happen. What cannot be encoded is the caller's fault and is raised."""
+        """Whether the file system let it happen."""
         try:
             action(*args)
         except OSError as error:
             self._complain(error)
             return False
-        except (ValueError, TypeError):
-            self.dropped += 1
-            raise
         return True
 
     def _complain(self, error: OSError) -> None:

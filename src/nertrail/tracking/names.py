@@ -245,9 +245,9 @@ def source_run(run: Any) -> dict[str, Value]:
     """`source_training_run` and, where the run is one of ours, its uid beside it."""
     if run is None:
         return {}
-    if isinstance(run, str):
-        return {"source_training_run": run}
-    ref = run if isinstance(run, RunRef) else RunRef(run.uid)
+    ref = run if isinstance(run, RunRef) else RunRef(run.uid) if hasattr(run, "uid") else None
+    if ref is None:  # an id of the server, or the folder of a checkpoint
+        return {"source_training_run": str(run)}
     return {"source_training_run": ref, "source_training_run_uid": ref.uid}
 
 

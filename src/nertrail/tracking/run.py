@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, SupportsFloat
+from typing import Any, Self, SupportsFloat
 
 from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking.boundary import quietly
+from nertrail.tracking.files import in_folder, readable
+from nertrail.tracking.plain import plain_int, plain_numbers, plain_record
 from nertrail.tracking.protocol import FAILED, FINISHED, KILLED, Backend, Point, now_ms
+from nertrail.tracking.status import final_status, known_status
 
 _TRACEBACK_CHARACTERS = 100_000
 
@@ -20,7 +23,8 @@ _TRACEBACK_CHARACTERS = 100_000
 class Run:
     """One run, open from its making until `end`, or until the `with` block that it opens is left.
 
-    No method raises because of tracking; what goes wrong there is logged.
+    No method raises because of tracking; what goes wrong there is logged, and `lost` is called for every value that
+    is not recorded. `spare` is a folder for files on their way where the system has no temporary place.
     """
 
     def __init__(
@@ -31,10 +35,13 @@ class Run:
         pipeline_uid: str,
         keeps: Callable[[str], bool] = bool,
         run_id_of: Callable[[str], str | None] | None = None,
+        lost: Callable[[], None] = lambda: None,
+        spare: Path | None = None,
     ) -> None:
         self.uid = uid
         self.pipeline_uid = pipeline_uid
         self._backend, self._keeps, self._run_id_of = backend, keeps, run_id_of
+        self._lost, self._spare = lost, spare
         self._ended = False
 
     @property
@@ -49,22 +56,23 @@ class Run:
 
     def wait_run_id(self, timeout: float = 30.0) -> str | None:
         """The server's run id, waited for at most `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        while (run_id := self.run_id) is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return run_id
+        return quietly(self._wait_run_id, timeout)
 
     def log(self, record: RunRecord) -> None:
         """Add params, metrics, tags, artifacts and datasets. Artifacts are safe to change or remove afterwards."""
-        quietly(self._log, record)
+        self._try(self._log, record)
 
     def log_metrics(self, metrics: Mapping[str, SupportsFloat], step: int = 0) -> None:
-        """Add one value per metric at this step."""
-        quietly(self._log_metrics, metrics, step)
+        """Add one value per metric at this step, at 0 if that is no whole number."""
+        self._try(self._log_metrics, metrics, step)
 
     def log_traceback(self, error: Exception) -> None:
         """Add the error's traceback as traceback.txt."""
-        quietly(self._log_traceback, error)
+        self.log_with_files(lambda folder: _traceback(error, folder))
+
+    def log_with_files(self, build: Callable[[Path], RunRecord]) -> None:
+        """Add a record whose artifacts are files that `build` writes into the folder it is given."""
+        self._try(in_folder, lambda folder: self.log(build(folder)), self._spare)
 
     @property
     def ended(self) -> bool:
@@ -72,10 +80,13 @@ class Run:
         return self._ended
 
     def end(self, status: str = FINISHED, *, at_ms: int | None = None) -> None:
-        """Close the run, now or with the time at which it was over; a second call changes nothing."""
+        """Close the run, now or with the time at which it was over; a second call changes nothing.
+
+        `status`: FINISHED, FAILED or KILLED, in any case. Another word, RUNNING too, is reported and taken for FAILED.
+        """
         if not self._ended:
             self._ended = True
-            quietly(self._backend.end, self.uid, status, at_ms or now_ms())
+            self._try(self._end, status, at_ms)
 
     def __enter__(self) -> Self:
         return self
@@ -91,32 +102,49 @@ class Run:
         else:  # Ctrl-C, SystemExit, a generator given up: somebody stopped it, nothing failed
             self.end(KILLED)
 
+    def _try(self, action: Callable[..., object], *args: Any) -> None:
+        if not quietly(_done, action, *args):
+            self._lost()
+
+    def _wait_run_id(self, timeout: float) -> str | None:
+        deadline = time.monotonic() + timeout
+        while (run_id := self.run_id) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return run_id
+
     def _log(self, record: RunRecord) -> None:
-        kept = tuple(artifact for artifact in record.artifacts if self._keeps(artifact.name))
-        record = RunRecord(record.params, _numbers(record.metrics), record.tags, kept, record.datasets)
-        self._backend.log(self.uid, record, now_ms())
+        record = plain_record(record, self._lost)
+        kept = tuple(artifact for artifact in record.artifacts if self._keeps(artifact.name) and self._reads(artifact))
+        self._backend.log(self.uid, replace(record, artifacts=kept), now_ms())
+
+    def _reads(self, artifact: Artifact) -> bool:
+        found = quietly(readable, artifact.path) is not None
+        if not found:
+            self._lost()
+        return found
 
     def _log_metrics(self, metrics: Mapping[str, SupportsFloat], step: int) -> None:
-        at_ms = now_ms()
-        points = [Point(key, value, step, at_ms) for key, value in _numbers(metrics).items()]
+        at_ms, step = now_ms(), plain_int(step, 0)
+        points = [Point(key, value, step, at_ms) for key, value in plain_numbers(metrics, self._lost).items()]
         self._backend.log_metrics(self.uid, points)
 
-    def _log_traceback(self, error: Exception) -> None:
-        text = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "traceback.txt"
-            path.write_text(text, encoding="utf-8")
-            self._log(RunRecord(artifacts=(Artifact(path, "traceback.txt"),)))
+    def _end(self, status: str, at_ms: int | None) -> None:
+        quietly(_check, status)
+        self._backend.end(self.uid, final_status(status), plain_int(at_ms, 0) or now_ms())
 
 
-def _numbers(metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
-    """The metrics that are numbers; one that is none is reported and does not take the others with it."""
-    numbers = ((key, quietly(_number, key, value)) for key, value in metrics.items())
-    return {key: number for key, number in numbers if number is not None}
+def _done(action: Callable[..., object], *args: Any) -> bool:
+    action(*args)
+    return True
 
 
-def _number(key: str, value: SupportsFloat) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"metric {key!r} is not a number: {value!r}") from error
+def _check(status: object) -> None:
+    if known_status(status) is None:
+        raise ValueError(f"a run cannot end as {status!r} but as FINISHED, FAILED or KILLED: it is shown as FAILED")
+
+
+def _traceback(error: Exception, folder: Path) -> RunRecord:
+    path = folder / "traceback.txt"
+    text = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARACTERS:]
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return RunRecord(artifacts=(Artifact(path, "traceback.txt"),))

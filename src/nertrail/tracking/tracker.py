@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from nertrail.records import RunRecord, RunRef, Value
-from nertrail.tracking.boundary import quietly
+from nertrail.records import RunRecord, RunRef
+from nertrail.tracking.boundary import quietly, text_of
 from nertrail.tracking.context import Context, inherited
 from nertrail.tracking.link import Link
 from nertrail.tracking.memory import NullBackend
 from nertrail.tracking.names import run_name as fill_name
+from nertrail.tracking.plain import plain_int, plain_values
 from nertrail.tracking.protocol import PARENT_TAG, UID_TAG, Backend, RunStart, now_ms
 from nertrail.tracking.provenance import source_tags
 from nertrail.tracking.receipt import Receipt
@@ -55,12 +56,14 @@ class Tracker:
     ) -> None:
         self.switches = self.switches_type.parse(switches)
         context = quietly(inherited) or Context()
-        place = run_dir or context.run_dir or Path("runs") / experiment_name
-        uri = tracking_uri or context.tracking_uri or None
+        name = text_of(experiment_name)
+        places = (text_of(run_dir), context.run_dir, f"runs/{name}")
+        uri = text_of(tracking_uri) or context.tracking_uri or None
+        place = next(filter(None, places))
         self._link = quietly(Link.open, place, uri, linger_s) if self.switches.enabled else None
         if parent is None and context.parent:
-            parent, pipeline_uid = RunRef(context.parent), pipeline_uid or context.pipeline
-        self._set(experiment_name, self._link.backend if self._link else NullBackend(), parent, pipeline_uid)
+            parent, pipeline_uid = RunRef(context.parent), text_of(pipeline_uid) or context.pipeline
+        self._set(name, self._link.backend if self._link else NullBackend(), parent, pipeline_uid)
 
     @classmethod
     def over(
@@ -90,14 +93,11 @@ class Tracker:
 
     def existing_run(self, uid: str) -> Run:
         """A handle of a run that this run dir knows, without reopening it: to tag it, for instance."""
-        return self._handle(uid, uid)
+        return self._handle(text_of(uid), text_of(uid))
 
     def environment(self, run: Run) -> dict[str, str]:
         """Variables for a child process whose trackers are to record below `run`."""
-        if self._link is None:
-            return {}
-        place, uri = str(self._link.run_dir), self._link.launcher.uri
-        return Context(place, uri, run.uid, run.pipeline_uid).environment()
+        return quietly(self._environment, run) or {}
 
     def flush(self, timeout: float | None = None) -> Receipt:
         """Wait for delivery, at most `timeout` seconds (default 10), and say what is delivered and what is pending.
@@ -112,8 +112,15 @@ class Tracker:
         if self._link:
             quietly(self._link.close, self._seat)
 
+    def _environment(self, run: Run) -> dict[str, str]:
+        if self._link is None:
+            return {}
+        place, uri = str(self._link.run_dir), self._link.launcher.uri
+        return Context(place, uri, run.uid, run.pipeline_uid).environment()
+
     def _set(self, experiment: str, backend: Backend, parent: Parent, pipeline_uid: str | None = None) -> None:
-        self._experiment, self._backend, self._parent, self._pipeline_uid = experiment, backend, parent, pipeline_uid
+        self._experiment, self._backend, self._parent = experiment, backend, parent
+        self._pipeline_uid = text_of(pipeline_uid)
         self._seat = object()  # what the journal knows this tracker by
         self.run: Run | None = None
         self._enter()
@@ -124,31 +131,33 @@ class Tracker:
 
     def _start(
         self,
-        name: str,
+        name: object,
         *,
         run_type: str,
-        tags: Mapping[str, Value],
-        params: Mapping[str, Value] | None = None,
+        tags: Mapping[str, Any],
+        params: Any = None,
         uid: str | None = None,
         parent: Parent = None,
         backend: Backend | None = None,
         at_ms: int | None = None,
+        backbone: object = None,
     ) -> Run:
-        """Open a run, or open the run `uid` again, and give its handle, whatever happens."""
-        uid = uid or uuid.uuid4().hex
+        """Open a run, or open the run `uid` again, and give its handle, whatever happens and whatever is given."""
+        uid = text_of(uid) or uuid.uuid4().hex
         above = parent if parent is not None else self._parent
         run = self._handle(uid, self._pipeline_uid or _pipeline_uid(above, uid), backend)
-        tags = {**self._tags(run, run_type, above), **tags}
-        start = RunStart(uid, fill_name(name, uid), self._experiment, at_ms or now_ms(), tags)
+        told = plain_values({**self._tags(run, run_type, above), **tags}, self._lose)
+        named = fill_name(text_of(name) or run_type, uid, text_of(backbone))
+        start = RunStart(uid, named, self._experiment, plain_int(at_ms, 0) or now_ms(), told)
         self._enter()  # closed trackers may go on
         quietly((backend or self._backend).start, start)
-        if params:
+        if params is not None:
             run.log(RunRecord(params=params))
         return run
 
-    def _tags(self, run: Run, run_type: str, parent: Parent) -> dict[str, Value]:
+    def _tags(self, run: Run, run_type: str, parent: Parent) -> dict[str, Any]:
         """The tags that every run has."""
-        base: dict[str, Value] = {
+        base = {
             UID_TAG: run.uid,
             "pipeline.run_uid": run.pipeline_uid,
             "pipeline.stage": self.stage,
@@ -158,17 +167,33 @@ class Tracker:
         return {**(quietly(source_tags) or {}), **base, **above}
 
     def _handle(self, uid: str, pipeline_uid: str, backend: Backend | None = None) -> Run:
-        run_id_of = self._link.run_id if self._link else None
         return Run(
-            uid, backend or self._backend, pipeline_uid=pipeline_uid, keeps=self.switches.keeps, run_id_of=run_id_of
+            uid,
+            backend or self._backend,
+            pipeline_uid=pipeline_uid,
+            keeps=self.switches.keeps,
+            run_id_of=self._link.run_id if self._link else None,
+            lost=self._lose,
+            spare=self._link.run_dir if self._link else None,
         )
+
+    def _lose(self) -> None:
+        if self._link:
+            self._link.backend.lose()
 
     def _log(self, build: Callable[[], RunRecord]) -> None:
         """Add a record to the run that was started last. Building it may fail as freely as writing it."""
-        record = quietly(build)
-        run = quietly(self._current)
-        if record is not None and run is not None:
+        run, record = quietly(self._current), quietly(build)
+        if record is None:
+            self._lose()
+        elif run is not None:
             run.log(record)
+
+    def _log_with_files(self, build: Callable[[Path], RunRecord]) -> None:
+        """The same for a record with files that `build` writes into the folder it is given."""
+        run = quietly(self._current)
+        if run is not None:
+            run.log_with_files(build)
 
     def _current(self) -> Run:
         if self.run is None:

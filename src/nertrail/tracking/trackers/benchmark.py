@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nertrail.records import Artifact, RunRecord, read_json, write_json
+from nertrail.records import Artifact, RunRecord, read_json
 from nertrail.tracking import names
+from nertrail.tracking.files import readable, write_document
 from nertrail.tracking.run import Run
 from nertrail.tracking.settings import BenchmarkSwitches, Switches
 from nertrail.tracking.tracker import Parent, Tracker
@@ -31,8 +31,7 @@ class MLflowBenchmarkTracker(Tracker):
     ) -> Run:
         """Open a benchmark run. `benchmark_source`: hpo_trial, final_training or conversion."""
         tags = {"benchmark_source": benchmark_source, "benchmarked_model": backbone}
-        name = run_name.replace("{backbone}", backbone)
-        self.run = self._start(name, run_type="benchmark", tags=tags, uid=uid, parent=parent)
+        self.run = self._start(run_name, run_type="benchmark", tags=tags, uid=uid, parent=parent, backbone=backbone)
         return self.run
 
     def log_benchmark_results(
@@ -53,16 +52,17 @@ class MLflowBenchmarkTracker(Tracker):
             "max_length": max_length,
             "device": device,
         }
-        path = Path(benchmark_json_path) if benchmark_json_path else None
-        with tempfile.TemporaryDirectory() as folder:
-            self._log(lambda: _record(given, path, benchmark_data, Path(folder)))
+        self._log_with_files(lambda folder: _record(given, benchmark_json_path, benchmark_data, folder))
 
 
-def _record(given: Mapping[str, Any], path: Path | None, data: Mapping[str, Any] | None, folder: Path) -> RunRecord:
+def _record(
+    given: Mapping[str, Any], file: str | Path | None, data: Mapping[str, Any] | None, folder: Path
+) -> RunRecord:
+    path = readable(Path(file)) if file else None
     if data is None:
         data = read_json(path) if path else {}
     if path is None and data:
-        path = write_json(folder / "benchmark.json", data)
+        path = write_document(folder / "benchmark.json", data)
     doc = {**data, **{name: value for name, value in given.items() if value is not None}}
     artifacts = (Artifact(path, "benchmark.json"),) if path else ()
     return RunRecord(

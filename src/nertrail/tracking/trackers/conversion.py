@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from nertrail.records import Artifact, RunRecord, RunRef, Value
+from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking import names
+from nertrail.tracking.boundary import quietly
 from nertrail.tracking.run import Run
 from nertrail.tracking.settings import ConversionSwitches, Switches
 from nertrail.tracking.tracker import Parent, Tracker
@@ -30,7 +31,7 @@ class MLflowConversionTracker(Tracker):
         parent: Parent = None,
     ) -> Run:
         """Open a conversion run. `conversion_type`: onnx_int8 or onnx_fp32; the source: handle, reference or id."""
-        tags: dict[str, Value] = {"conversion_type": conversion_type, **names.source_run(source_training_run)}
+        tags = {"conversion_type": conversion_type, **(quietly(names.source_run, source_training_run) or {})}
         self.run = self._start(run_name, run_type="conversion", tags=tags, uid=uid, parent=parent)
         return self.run
 
@@ -43,8 +44,13 @@ class MLflowConversionTracker(Tracker):
         backbone: str,
     ) -> None:
         """Record the params of the contract."""
-        params = names.conversion_params(checkpoint_path, conversion_target, quantization, opset_version, backbone)
-        self._log(lambda: RunRecord(params=params))
+        self._log(
+            lambda: RunRecord(
+                params=names.conversion_params(
+                    checkpoint_path, conversion_target, quantization, opset_version, backbone
+                )
+            )
+        )
 
     def log_conversion_results(
         self,
@@ -55,9 +61,15 @@ class MLflowConversionTracker(Tracker):
         conversion_log_path: str | Path | None = None,
     ) -> None:
         """Record the outcome. `original_checkpoint_size`: bytes of the checkpoint's weight files."""
-        model = Path(onnx_model_path) if onnx_model_path else None
-        log = Path(conversion_log_path) if conversion_log_path else None
-        self._log(lambda: _record(conversion_success, model, original_checkpoint_size, smoke_test_passed, log))
+        self._log(
+            lambda: _record(
+                conversion_success,
+                Path(onnx_model_path) if onnx_model_path else None,
+                original_checkpoint_size,
+                smoke_test_passed,
+                Path(conversion_log_path) if conversion_log_path else None,
+            )
+        )
 
 
 def _record(success: bool, model: Path | None, size: float | None, smoke: bool | None, log: Path | None) -> RunRecord:

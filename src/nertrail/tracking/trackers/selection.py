@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from nertrail.records import Artifact, RunRecord, write_json
+from nertrail.records import Artifact, RunRecord
 from nertrail.tracking import names
+from nertrail.tracking.files import write_document
 from nertrail.tracking.run import Run
 from nertrail.tracking.settings import SelectionSwitches, Switches
 from nertrail.tracking.tracker import Parent, Tracker
@@ -33,12 +33,11 @@ class MLflowSelectionTracker(Tracker):
 
     def log_selection(self, selection: Recordable | Mapping[str, Any]) -> None:
         """Record a selection: a result with `record()`, or the document of a selection.json."""
-        with tempfile.TemporaryDirectory() as folder:
-            self._log(lambda: _record(selection, Path(folder)))
+        self._log_with_files(lambda folder: _record(selection, folder))
 
 
 def _record(selection: Recordable | Mapping[str, Any], folder: Path) -> RunRecord:
     if not isinstance(selection, Mapping):
         return selection.record()
-    path = write_json(folder / "selection.json", selection)
+    path = write_document(folder / "selection.json", selection)
     return names.selection_record(selection) | RunRecord(artifacts=(Artifact(path, "selection.json"),))

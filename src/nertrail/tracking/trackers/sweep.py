@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from nertrail.records import Artifact, RunRecord, RunRef, Value
 from nertrail.tracking import names
+from nertrail.tracking.boundary import text_of
 from nertrail.tracking.memory import NullBackend
 from nertrail.tracking.protocol import Backend
 from nertrail.tracking.run import Run
@@ -61,11 +62,10 @@ class MLflowSweepTracker(Tracker):
 
         `at_ms` is when it began, in milliseconds, if that was not just now.
         """
-        tags: dict[str, Value] = {"azureml.trial": "true", "trial_number": number}
         return self._start(
-            run_name or f"trial_{number}",
+            text_of(run_name) or f"trial_{text_of(number)}",
             run_type="trial",
-            tags=tags,
+            tags={"azureml.trial": "true", "trial_number": number},
             params=params,
             uid=uid,
             parent=parent if parent is not None else self.run,
@@ -78,7 +78,7 @@ class MLflowSweepTracker(Tracker):
     ) -> Run:
         """Open the run of one fold below its trial."""
         return self._start(
-            run_name or f"fold_{fold_idx}",
+            text_of(run_name) or f"fold_{text_of(fold_idx)}",
             run_type="fold",
             tags={"fold_idx": fold_idx},
             uid=uid,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, SupportsFloat
 
-from nertrail.records import Artifact, RunRecord, RunRef, Value
+from nertrail.records import Artifact, RunRecord, RunRef
 from nertrail.tracking import names
+from nertrail.tracking.boundary import quietly, text_of
 from nertrail.tracking.run import Run
 from nertrail.tracking.settings import Switches, TrainingSwitches
 from nertrail.tracking.tracker import Parent, Tracker
@@ -30,17 +31,17 @@ class MLflowTrainingTracker(Tracker):
         parent: Parent = None,
     ) -> Run:
         """Open a training run. `run_name` may hold `{backbone}` and `{run_id}`."""
-        tags: dict[str, Value] = {"training_type": training_type, **names.source_run(source_training_run)}
-        params: dict[str, Value] = {"backbone": backbone, "training_type": training_type}
-        name = run_name.replace("{backbone}", backbone)
-        self.run = self._start(name, run_type="training", tags=tags, params=params, uid=uid, parent=parent)
+        tags = {"training_type": training_type, **(quietly(names.source_run, source_training_run) or {})}
+        params = {"backbone": backbone, "training_type": training_type}
+        self.run = self._start(
+            run_name, run_type="training", tags=tags, params=params, uid=uid, parent=parent, backbone=backbone
+        )
         return self.run
 
     def start_seed_run(self, training: Run | RunRef | str, seed: int, *, uid: str | None = None) -> Run:
         """Open the run of one seed below its training."""
-        tags: dict[str, Value] = {"seed": seed}
-        params: dict[str, Value] = {"random_seed": seed}
-        return self._start(f"seed_{seed}", run_type="seed", tags=tags, params=params, uid=uid, parent=training)
+        name, tags, params = f"seed_{text_of(seed)}", {"seed": seed}, {"random_seed": seed}
+        return self._start(name, run_type="seed", tags=tags, params=params, uid=uid, parent=training)
 
     def log_training_parameters(
         self,
@@ -52,7 +53,7 @@ class MLflowTrainingTracker(Tracker):
     ) -> None:
         """Record the params of the contract that the configs, mappings or settings objects, hold or that are given."""
         given = {
-            "source_checkpoint": str(source_checkpoint) if source_checkpoint else None,
+            "source_checkpoint": text_of(source_checkpoint) or None,
             "data_strategy": data_strategy,
             "random_seed": random_seed,
         }
@@ -69,8 +70,8 @@ class MLflowTrainingTracker(Tracker):
         if step is not None and run is not None:
             run.log_metrics(metrics, step=step)
         else:
-            self._log(lambda: RunRecord(metrics={name: float(value) for name, value in metrics.items()}))
-        if per_entity_metrics:
+            self._log(lambda: RunRecord(metrics=metrics))  # type: ignore[arg-type]  # the run makes numbers of them
+        if per_entity_metrics is not None:
             self._log(lambda: RunRecord(metrics=names.entity_metrics(per_entity_metrics)))
 
     def log_training_artifacts(
@@ -78,5 +79,6 @@ class MLflowTrainingTracker(Tracker):
     ) -> None:
         """Record the checkpoint as checkpoint/ and the metrics file as metrics.json."""
         named = (("checkpoint", checkpoint_dir), ("metrics.json", metrics_json_path))
-        artifacts = tuple(Artifact(Path(path), name) for name, path in named if path)
-        self._log(lambda: RunRecord(artifacts=artifacts))
+        self._log(
+            lambda: RunRecord(artifacts=tuple(Artifact(Path(path), name) for name, path in named if path is not None))
+        )
