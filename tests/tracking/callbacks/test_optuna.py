@@ -152,3 +152,22 @@ def test_naming_the_callbacks_loads_neither_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_trials_that_were_enqueued_before_are_of_this_session(memory: MemoryBackend, study: optuna.Study) -> None:
+    study.enqueue_trial({"x": 0.25})
+    study.enqueue_trial({"x": 0.5})
+    with OptunaCallback(study, MLflowSweepTracker.over(memory)) as callback:
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3, callbacks=[callback])
+    assert [run.params["x"] for run in trials(memory)][:2] == [0.25, 0.5] and len(trials(memory)) == 3
+    assert sweep(memory).params["resumed_from_checkpoint"] is False
+
+
+def test_a_trial_that_another_worker_runs_is_recorded_once_it_is_over(
+    memory: MemoryBackend, study: optuna.Study
+) -> None:
+    running = study.ask()
+    with OptunaCallback(study, MLflowSweepTracker.over(memory)):
+        study.tell(running, 1.0)
+    assert [run.status for run in trials(memory)] == ["FINISHED"]
+    assert sweep(memory).params["resumed_from_checkpoint"] is False

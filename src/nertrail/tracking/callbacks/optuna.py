@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from nertrail.records import RunRecord, RunRef, Value
-from nertrail.tracking.boundary import quietly
+from nertrail.records import RunRecord, RunRef
+from nertrail.tracking.boundary import quietly, text_of
+from nertrail.tracking.memory import NullBackend
 from nertrail.tracking.protocol import FAILED, FINISHED
 from nertrail.tracking.run import Run
 from nertrail.tracking.tracker import Parent
@@ -48,16 +49,14 @@ class OptunaCallback:
         parent: Parent = None,
     ) -> None:
         self._study, self._tracker = study, tracker
-        self._metrics = (metric,) if isinstance(metric, str) else tuple(metric)
+        self._metrics = (metric,) if isinstance(metric, str) else tuple(quietly(_texts, metric) or ("objective",))
         self._lock = threading.Lock()
         self._opened: dict[int, Run] = {}
-        self._over: set[int] = {trial.number for trial in study.get_trials(deepcopy=False)}
-        goal = ",".join(direction.name.lower() for direction in study.directions)
-        config = {"metric": ",".join(self._metrics), "goal": goal}
-        name = run_name or study.study_name
-        resumed = bool(self._over)
+        self._over: set[int] = quietly(_finished, study) or set()
+        config = {"metric": ",".join(self._metrics), "goal": quietly(_goal, study) or ""}
+        study_name = text_of(quietly(getattr, study, "study_name"))
         self.run = tracker.start_sweep_run(
-            name, config, backbone, study.study_name, should_resume=resumed, parent=parent
+            text_of(run_name) or study_name, config, backbone, study_name, should_resume=bool(self._over), parent=parent
         )
 
     def __call__(self, _study: Any, trial: Any) -> None:
@@ -66,10 +65,7 @@ class OptunaCallback:
 
     def run_of(self, trial: Any) -> Run:
         """The run of a trial that is under way, to log to; the callback ends it."""
-        with self._lock:
-            if trial.number not in self._opened:
-                self._opened[trial.number] = self._open(trial)
-            return self._opened[trial.number]
+        return quietly(self._run_of, trial) or Run("", NullBackend(), pipeline_uid="")
 
     def watched(self, objective: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The objective, with a run that is open while it works and gets the traceback if it fails."""
@@ -77,14 +73,13 @@ class OptunaCallback:
         def watching(trial: Any) -> Any:
             from optuna import TrialPruned
 
-            run = quietly(self.run_of, trial)
+            run = self.run_of(trial)
             try:
                 return objective(trial)
             except TrialPruned:
                 raise
             except Exception as error:
-                if run is not None:
-                    run.log_traceback(error)
+                run.log_traceback(error)
                 raise
 
         return watching
@@ -103,9 +98,15 @@ class OptunaCallback:
         quietly(self._conclude)
         self.run.__exit__(kind, error, trace)
 
+    def _run_of(self, trial: Any) -> Run:
+        with self._lock:
+            if trial.number not in self._opened:
+                self._opened[trial.number] = self._open(trial)
+            return self._opened[trial.number]
+
     def _open(self, trial: Any) -> Run:
         return self._tracker.start_trial_run(
-            trial.number, _plain(trial.params), uid=self._uid(trial), parent=self.run, at_ms=_ms(trial.datetime_start)
+            trial.number, trial.params, uid=self._uid(trial), parent=self.run, at_ms=_ms(trial.datetime_start)
         )
 
     def _uid(self, trial: Any) -> str:
@@ -141,16 +142,21 @@ class OptunaCallback:
 
 def _record_of(trial: Any, metrics: Sequence[str]) -> RunRecord:
     values = dict(zip(metrics, trial.values or (), strict=False)) if trial.state.name == "COMPLETE" else {}
-    tags = {f"user.{key}": value for key, value in _plain(trial.user_attrs).items()}
-    return RunRecord(_plain(trial.params), values, {"trial_state": trial.state.name, **tags})
+    tags = {f"user.{key}": value for key, value in trial.user_attrs.items()}
+    return RunRecord(trial.params, values, {"trial_state": trial.state.name, **tags})
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Value]:
-    """Values that a journal can hold; of anything else its text."""
-    return {
-        key: value if value is None or isinstance(value, (str, int, float)) else str(value)
-        for key, value in values.items()
-    }
+def _finished(study: Any) -> set[int]:
+    """The trials of earlier sessions. One that waits was enqueued for this one; one that runs is another worker's."""
+    return {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.name in _STATUS}
+
+
+def _goal(study: Any) -> str:
+    return ",".join(direction.name.lower() for direction in study.directions)
+
+
+def _texts(names: Sequence[str]) -> list[str]:
+    return [str(name) for name in names]
 
 
 def _ms(moment: datetime | None) -> int | None:
