@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -119,3 +120,14 @@ def test_only_the_first_of_several_processes_records(tracker: MLflowTrainingTrac
     callback.on_log(SimpleNamespace(), state, None, {"loss": 1.0})
     callback.on_train_end(SimpleNamespace(), state, None)
     assert memory.runs == {}
+
+
+def test_every_kind_of_number_is_kept(tracker: MLflowTrainingTracker, memory: MemoryBackend) -> None:
+    callback = TransformersCallback(tracker)
+    tracker.start_training_run("r", "mini")
+    state = SimpleNamespace(is_world_process_zero=True, global_step=np.int64(3))
+    callback.on_train_begin(SimpleNamespace(), state, None)
+    logs = {"a": np.float32(1), "b": np.int64(2), "c": torch.tensor(3.0), "d": 4, "text": "5", "none": None}
+    callback.on_log(SimpleNamespace(), state, None, logs)
+    assert only(memory).metrics == {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
+    assert {point.step for point in only(memory).points} == {3}
