@@ -306,6 +306,57 @@ def test_a_damaged_segment_is_reported_and_the_other_writers_go_on(
     assert (receipt_of(tmp_path, folder).dropped, receipt_of(tmp_path, folder).pending) == (3, 0)
 
 
+@pytest.fixture
+def in_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The segments of a writer that is gone."""
+    monkeypatch.setattr("nertrail.tracking.writer.SEGMENT_BYTES", 400)
+    writer = JournalBackend(tmp_path)
+    writer.start(RunStart("a", "a", "e", 1))
+    for step in range(20):
+        writer.log_metrics("a", [Point("loss", 1.0, step, 7)])
+    writer.end("a", "FINISHED", 30)
+    writer.close()
+    found = segments.segments(segments.writers(tmp_path / "journal")[0])
+    assert len(found) > 4
+    return found
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_missing_segment_is_told_until_it_is_put_back(
+    in_segments: list[Path], number: int, tmp_path: Path, folder: Path
+) -> None:
+    segment = in_segments[number]
+    content = segment.read_bytes()
+    segment.unlink()
+    name, target = f"{segment.parent.name}/{segment.name}", MemoryBackend()
+    assert name in receipt_of(tmp_path, folder).why  # as with --dry-run
+    for _ in "again":
+        deliver(tmp_path, folder, target)
+        receipt = receipt_of(tmp_path, folder)
+        assert f"missing from the journal: {name}" in receipt.why
+        assert receipt.dropped == 1 + len(load_rejected(folder)) and receipt.pending == 0
+    segment.write_bytes(content)
+    deliver(tmp_path, folder, target)
+    assert "missing from" not in receipt_of(tmp_path, folder).why and list(target.runs) == ["a"]
+
+
+def test_a_segment_that_went_after_its_delivery_is_not_missed(
+    in_segments: list[Path], tmp_path: Path, folder: Path
+) -> None:
+    deliver(tmp_path, folder, MemoryBackend())
+    in_segments[1].unlink()
+    assert receipt_of(tmp_path, folder).complete
+    (folder / "state.json").unlink()
+    assert not receipt_of(tmp_path, folder).complete
+
+
+def test_files_of_a_desktop_are_no_segments(in_segments: list[Path], tmp_path: Path, folder: Path) -> None:
+    (in_segments[0].parent / "._000001.jnl").write_bytes(b"\0\5\x16\7")
+    (in_segments[0].parent.parent / ".DS_Store").write_bytes(b"\0")
+    deliver(tmp_path, folder, MemoryBackend())
+    assert receipt_of(tmp_path, folder).complete
+
+
 def test_the_rows_show_runs_before_and_after_delivery(journal: JournalBackend, tmp_path: Path, folder: Path) -> None:
     write_a_bit_of_everything(journal, tmp_path)
     before = {row.uid: (row.run_id, row.status, row.pending) for row in run_rows(tmp_path, folder)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ def receipt_of(run_dir: Path, folder: Path, unwritten: int = 0) -> Receipt:
     unwritten += segments.unwritten(journal)
     newer = segments.newer(journal) if pending else ""
     refused = count_rejected(folder, progress.round).total()
-    dropped = refused + progress.lost + unwritten
+    missing = _missing(journal, progress)
+    dropped = refused + progress.lost + len(missing) + unwritten  # what a missing segment held, nobody can count
     delivered = max(progress.delivered - refused - held_up, 0)
     again = f"nertrail sync {run_dir} --retry-rejected"
     reasons = (
@@ -82,6 +83,7 @@ def receipt_of(run_dir: Path, folder: Path, unwritten: int = 0) -> Receipt:
         f"{newer} was written by a newer nertrail: deliver it with that one" if newer else "",
         f"{refused} refused by the server (why: {folder / 'rejected.jsonl'}; once more: {again})" if refused else "",
         f"{progress.lost} in damaged parts of the journal" if progress.lost else "",
+        f"missing from the journal: {', '.join(missing)}" if missing else "",
         f"{unwritten} could not be written" if unwritten else "",
     )
     return Receipt(
@@ -99,6 +101,18 @@ def write_receipt(run_dir: Path, receipt: Receipt) -> Receipt:
     """Write it to the run dir's tracking.json."""
     write_json(run_dir / "tracking.json", receipt.to_json())
     return receipt
+
+
+def _missing(journal: Path, progress: Progress) -> list[str]:
+    """The segments that are gone and were not delivered. Looked up each time: one that is put back is delivered."""
+    reached = progress.offsets.keys() | progress.passed.keys()
+    return [name for name in segments.missing(journal) if not _was_delivered(name, reached)]
+
+
+def _was_delivered(name: str, reached: Set[str]) -> bool:
+    """Whether delivery went on behind the segment, which it does once it has read all of it."""
+    writer = f"{name.rpartition('/')[0]}/"
+    return name in reached and any(other > name for other in reached if other.startswith(writer))
 
 
 def _unread(run_dir: Path, progress: Progress) -> dict[str, int]:

@@ -12,6 +12,8 @@ from nertrail.tracking.events import SCHEMA, BadLine, Event, decode
 from nertrail.tracking.liveness import is_alive
 
 CHUNK_BYTES = 1_000_000
+_FIRST = "000001.jnl"
+_SEGMENTS = "[0-9]" * 6 + ".jnl"  # a desktop may lay files of its own beside them
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,37 @@ class Chunk:
 
 
 def writers(journal: Path) -> list[Path]:
-    """The writers' folders, the oldest first."""
+    """The writers' folders, the oldest first, also those whose first segment is gone."""
     if not journal.is_dir():
         return []
-    return sorted(path for path in journal.iterdir() if (path / "000001.jnl").exists())
+    return sorted(path for path in journal.iterdir() if (path / _FIRST).exists() or _is_rest(path))
+
+
+def _is_rest(path: Path) -> bool:
+    """The digit keeps the folder of blobs, which may be long, from being searched each time."""
+    return path.name[:1].isdigit() and any(path.glob(_SEGMENTS))
 
 
 def segments(writer: Path) -> list[Path]:
     """A writer's segments in order."""
-    return sorted(writer.glob("*.jnl"))
+    return sorted(writer.glob(_SEGMENTS))
+
+
+def missing(journal: Path) -> list[str]:
+    """The segments that were there once, by "<writer>/<segment>": numbers below the last one's that no file has."""
+    found: list[str] = []
+    for writer in writers(journal):
+        there = {path.name for path in segments(writer)}
+        names = [f"{number:06d}.jnl" for number in range(1, int(max(there)[:6]))] if there else []
+        found += [f"{writer.name}/{name}" for name in names if name not in there]
+    return found
 
 
 def writer_lives(writer: Path) -> bool:
     """Whether the process behind the folder lives. One that has not finished its first line is just beginning."""
-    first = writer / "000001.jnl"
+    first = writer / _FIRST
+    if not first.exists():
+        return False  # whoever lives would hold it
     header = _header(first)
     return is_alive(first, header) if header else is_alive(first, {"flock": True})
 
