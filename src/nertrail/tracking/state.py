@@ -18,6 +18,13 @@ from nertrail.records import read_json, write_json
 from nertrail.tracking.protocol import RUNNING, now_ms
 
 _REJECTED = "rejected.jsonl"
+_KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "list": (list,),
+    "dict": (dict,),
+}
 
 
 @dataclass
@@ -92,13 +99,38 @@ class Health:
 
 def load_progress(folder: Path) -> Progress:
     """The progress kept in this folder, a new one where there is none or it cannot be read."""
-    content = _read(folder / "state.json")
-    runs = {uid: RunState(**run) for uid, run in content.pop("runs", {}).items()}
-    parked = [Parked(**entry) for entry in content.pop("parked", [])]
-    uploads = [Upload(**entry) for entry in content.pop("uploads", [])]
-    known = {each.name for each in fields(Progress)}  # another release may have kept more
-    rest = {name: value for name, value in content.items() if name in known}
-    return Progress(runs=runs, parked=parked, uploads=uploads, **rest)
+    try:
+        return _progress(_read(folder / "state.json"))
+    except (TypeError, AttributeError):
+        return Progress()
+
+
+def _progress(content: dict[str, Any]) -> Progress:
+    """Raises TypeError or AttributeError where something in it is of another kind than it should be."""
+    runs = {uid: RunState(**_known(RunState, run)) for uid, run in content.pop("runs", {}).items()}
+    parked = [Parked(**_known(Parked, entry)) for entry in content.pop("parked", [])]
+    uploads = [Upload(**_known(Upload, entry)) for entry in content.pop("uploads", [])]
+    return Progress(runs=runs, parked=parked, uploads=uploads, **_known(Progress, content))
+
+
+def _known(kind: type, content: dict[str, Any]) -> dict[str, Any]:
+    """What this release knows; another may have kept more.
+
+    Raises:
+        TypeError: a value is of another kind than the field.
+    """
+    found = {field.name: (field.type, content[field.name]) for field in fields(kind) if field.name in content}
+    for name, (wanted, value) in found.items():
+        if not _fits(str(wanted), value):
+            raise TypeError(f"{name} is no {wanted}")
+    return {name: value for name, (_, value) in found.items()}
+
+
+def _fits(wanted: str, value: Any) -> bool:
+    """Whether the value is of the kind that a field's annotation names; of the elements, only numbers are looked at."""
+    if not isinstance(value, _KINDS[wanted.partition("[")[0]]):
+        return False
+    return not wanted.endswith(", int]") or all(isinstance(each, int) for each in value.values())
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
@@ -108,7 +140,10 @@ def save_progress(folder: Path, progress: Progress) -> None:
 
 def load_health(folder: Path) -> Health:
     """What the uploader said last."""
-    return Health(**_read(folder / "health.json"))
+    try:
+        return Health(**_known(Health, _read(folder / "health.json")))
+    except TypeError:
+        return Health()
 
 
 def save_health(folder: Path, health: Health) -> None:
@@ -169,10 +204,11 @@ def _rejected(folder: Path, of_round: int) -> set[tuple[str, str]]:
 
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
-        entry: dict[str, Any] = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return None
-    return entry
+    event = entry.get("event") if isinstance(entry, dict) else None
+    return entry if isinstance(event, dict) and "run" in event else None
 
 
 def _last_byte(file: IO[bytes]) -> bytes:
@@ -189,7 +225,7 @@ def _replace(path: Path, value: Any) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = read_json(path)
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
-    return content
+    return content if isinstance(content, dict) else {}
