@@ -22,11 +22,14 @@ from nertrail.tracking.destination import state_folder
 from nertrail.tracking.journal import JournalBackend
 from nertrail.tracking.liveness import held, holder, identity
 from nertrail.tracking.memory import MemoryBackend
+from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.mlflow_view import Held
+from nertrail.tracking.profiles import Profile
 from nertrail.tracking.protocol import Point, RunStart
 from nertrail.tracking.state import Health, save_health
 from nertrail.tracking.sync import outlook, status, sync
 from nertrail.tracking.verify import Told, differences, told_by, verify
+from tracking_views import view
 
 URI = "sqlite:////nowhere/mlflow.db"
 
@@ -179,6 +182,28 @@ def test_verify_compares_counts_and_sha256_with_the_server(recorded: Path, store
     assert done.exit_code == 3
     assert "status FAILED, not FINISHED; 3 of 2 params; 6 of 5 metric points" in done.output
     assert "checkpoint/w.bin has another sha256" in done.output
+
+
+def test_a_store_that_was_made_anew_gets_everything_again(
+    recorded: Path, store: str, fresh_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = Profile("tiny", params=1)
+    monkeypatch.setattr("nertrail.tracking.mlflow_backend.profile_of", lambda _: tiny)  # some of it is overflow
+    assert run("sync", str(recorded), "--to", store).exit_code == 0
+    before = view(MlflowBackend(store), "a")
+    (tmp_path / "store" / "mlflow.db").write_bytes(fresh_store.read_bytes())
+    (tmp_path / "store" / "mlruns").rename(tmp_path / "old")
+    stale = run("sync", str(recorded), "--to", store, "--verify")
+    assert stale.exit_code == 3 and f"once more with: nertrail sync {recorded} --to {store} --again" in stale.output
+    for _ in "twice":
+        done = run("sync", str(recorded), "--to", store, "--again", "--verify")
+        assert done.exit_code == 0 and "6 of 6 delivered" in done.output, done.output
+        assert view(MlflowBackend(store), "a") == before
+    assert "overflow.json" in before.artifacts
+
+
+def test_again_goes_not_with_a_dry_run(recorded: Path) -> None:
+    assert run("sync", str(recorded), "--again", "--dry-run").exit_code == 2
 
 
 def spoil(store: str) -> None:

@@ -37,6 +37,9 @@ def sync(
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try once more what a server has refused or failed at.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Deliver everything once more, to a server that lost it or was made anew.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Deliver a run dir's journal to its MLflow server, or to another; exit code 3 while something is missing."""
@@ -46,10 +49,12 @@ def sync(
     _need_journal(run_dir)
     if to:
         check(to, "--to")
+    if again and dry_run:
+        raise ConfigError("goes not with --dry-run", place="--again", remedy="leave one of them out")
     if prune and (to or dry_run):
         raise ConfigError("goes with neither --to nor --dry-run", place="--prune", remedy="it asks every known server")
     marks = ends(run_dir.absolute() / "journal")
-    receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet, retry_rejected)
+    receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet, retry_rejected, again)
     if not quiet:
         print_receipt(receipt)
     same = dry_run or not (verify or prune) or _verified(run_dir, to, quiet)
@@ -80,11 +85,11 @@ def status(run_dir: Annotated[Path, typer.Argument(help="A run dir.")]) -> None:
         _print_rows(run_dir, None)
 
 
-def _deliver(run_dir: Path, to: str | None, quiet: bool, retry_rejected: bool) -> Receipt:
+def _deliver(run_dir: Path, to: str | None, quiet: bool, retry_rejected: bool, again: bool) -> Receipt:
     from nertrail.tracking.sync import sync as deliver
 
     with byte_bar("delivering", quiet) as show:
-        return deliver(run_dir, to, show, retry_rejected=retry_rejected)
+        return deliver(run_dir, to, show, retry_rejected=retry_rejected, again=again)
 
 
 def _outlook(run_dir: Path, to: str | None, quiet: bool) -> Receipt:
@@ -117,6 +122,7 @@ def _cells(row: RunRow) -> tuple[str, ...]:
 
 def _verified(run_dir: Path, to: str | None, quiet: bool) -> bool:
     """Whether every destination holds what the journal tells; prints a line per run that differs."""
+    from nertrail.tracking.redaction import without_password
     from nertrail.tracking.sync import destinations
     from nertrail.tracking.verify import verify
 
@@ -124,6 +130,9 @@ def _verified(run_dir: Path, to: str | None, quiet: bool) -> bool:
     wrong = [run for run in runs if run.differences]
     for run in wrong:
         print(f"differs     {run.name} ({run.uid}): {'; '.join(run.differences)}")
+    if wrong:
+        place = f" --to {without_password(to)}" if to else ""
+        print(f"            once more with: nertrail sync {run_dir}{place} --again")
     if not quiet:
         points, files = sum(run.points for run in runs), sum(run.artifacts for run in runs)
         print(f"verified    {len(runs) - len(wrong)} of {len(runs)} runs, {points} metric points, {files} artifacts")

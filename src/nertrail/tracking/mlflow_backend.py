@@ -59,6 +59,7 @@ class MlflowBackend:
         with self._calls():
             found = self._find(run.uid, self._experiment(run.experiment))
             if found is None:
+                (self._overflow / f"{run.uid}.json").unlink(missing_ok=True)  # of a server that was there before
                 found = self._create(run)
             elif found.info.status != RUNNING:
                 self._client().update_run(found.info.run_id, status=RUNNING)

@@ -130,7 +130,8 @@ def _fits(wanted: str, value: Any) -> bool:
     """Whether the value is of the kind that a field's annotation names; of the elements, only numbers are looked at."""
     if not isinstance(value, _KINDS[wanted.partition("[")[0]]):
         return False
-    return not wanted.endswith(", int]") or all(isinstance(each, int) for each in value.values())
+    elements = value.values() if isinstance(value, dict) and wanted.endswith(", int]") else ()
+    return all(isinstance(each, int) for each in elements)
 
 
 def save_progress(folder: Path, progress: Progress) -> None:
@@ -195,6 +196,11 @@ def begin_round(folder: Path) -> None:
         progress.uploads = [upload for upload in progress.uploads if upload.run not in progress.again]
         progress.round = now_ms()
         save_progress(folder, progress)
+
+
+def begin_again(folder: Path) -> None:
+    """Have everything delivered again, to a server that was made anew. Run ids of the old one would mislead."""
+    save_progress(folder, Progress(round=now_ms()))
 
 
 def _rejected(folder: Path, of_round: int) -> set[tuple[str, str]]:

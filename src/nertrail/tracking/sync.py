@@ -16,7 +16,7 @@ from nertrail.tracking.protocol import Destination
 from nertrail.tracking.receipt import Receipt, is_delivered, receipt_of, write_receipt
 from nertrail.tracking.rows import RunRow, run_rows
 from nertrail.tracking.segments import ends
-from nertrail.tracking.state import UNWILLING, begin_round, load_health, load_progress
+from nertrail.tracking.state import UNWILLING, begin_again, begin_round, load_health, load_progress
 
 Progress = Callable[[int, int], None]  # bytes of the journal that are acknowledged, and all of them
 _GLANCE_SECONDS = 0.1
@@ -30,7 +30,7 @@ class _Task:
     uri: str
     backend: Destination | None
     tell: Progress
-    again: bool
+    prepare: Callable[[Path], None] | None  # has more delivered than is pending
 
     @property
     def folder(self) -> Path:
@@ -53,6 +53,7 @@ def sync(
     *,
     backend: Destination | None = None,
     retry_rejected: bool = False,
+    again: bool = False,
 ) -> Receipt:
     """Deliver what a run dir holds, and say what is delivered. However often it is called, nothing comes twice.
 
@@ -63,10 +64,12 @@ def sync(
         on_progress: called again and again with the bytes of the journal that are acknowledged, and all of them.
         backend: deliver to this one instead, under the name `to`.
         retry_rejected: try once more what the server refused, or failed at, in earlier deliveries.
+        again: deliver everything once more, from the first record on; for a server that was made anew.
     """
     path = Path(run_dir).absolute()
     uris = [resolve(to)] if backend else destinations(path, to)
-    receipts = [_deliver(_Task(path, uri, backend, on_progress or _silent, retry_rejected)) for uri in uris]
+    prepare = begin_again if again else begin_round if retry_rejected else None
+    receipts = [_deliver(_Task(path, uri, backend, on_progress or _silent, prepare)) for uri in uris]
     return write_receipt(path, sum(receipts[1:], receipts[0]))
 
 
@@ -108,15 +111,15 @@ def _try(task: _Task) -> bool:
     """Deliver, unless another process does."""
     with held(task.folder / "lock") as mine, short_tries():
         if mine:
-            if task.again:
-                begin_round(task.folder)
+            if task.prepare:
+                task.prepare(task.folder)
             backend = task.backend or MlflowBackend(task.uri, overflow=task.folder / "overflow")
             uploader = Uploader(task.run_dir, task.folder, backend)
             while not (done := uploader.step(task.report)) and uploader.retrying:
                 time.sleep(_GLANCE_SECONDS)
             if done:
                 uploader.say("stopped")
-        return mine or (not task.again and is_delivered(task.run_dir, task.folder))
+        return mine or (task.prepare is None and is_delivered(task.run_dir, task.folder))
 
 
 def _is_worth_waiting(task: _Task) -> bool:
