@@ -32,6 +32,30 @@ def test_a_query_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "absolute"),
+    [
+        ("sqlite:///x.db", "sqlite:///{}/x.db"),
+        ("sqlite+pysqlite:///x.db?timeout=3", "sqlite+pysqlite:///{}/x.db?timeout=3"),
+        ("./mlruns", "{}/mlruns"),
+        ("mlruns", "{}/mlruns"),
+        ("file:mlruns", "file://{}/mlruns"),
+        ("file:./a b", "file://{}/a%20b"),
+    ],
+)
+def test_a_relative_place_is_looked_for_where_the_stage_runs(
+    uri: str, absolute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert destination.resolve(uri) == absolute.format(tmp_path)
+    assert destination.resolve(absolute.format(tmp_path)) == absolute.format(tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["http://h/x", "databricks", "databricks-uc", "file:///tmp/x", "postgresql://h/d"])
+def test_any_other_place_stays_as_it_was_given(uri: str) -> None:
+    assert destination.resolve(uri) == uri
+
+
+@pytest.mark.parametrize(
     "uri",
     [
         "http://host:5000", "https://me:pw@host/x", "sqlite:///a.db", "postgresql+psycopg2://me@host/db", "runs/here",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -12,24 +13,38 @@ from nertrail.errors import ConfigError
 from nertrail.tracking.redaction import without_password
 
 _SQLITE = "sqlite:///"
+_SQLITE_OF_A_DRIVER = re.compile(r"sqlite(\+\w+)?:///")
+_NO_FOLDERS = ("databricks", "databricks-uc", "uc")
 _SCHEMES = {"http", "https", "file", "sqlite", "mysql", "mssql", "postgresql", "databricks", "databricks-uc", "uc"}
 
 
 def resolve(uri: str | None) -> str:
-    """The tracking URI as given, else MLFLOW_TRACKING_URI, else MLflow's own default; a sqlite path made absolute."""
+    """The tracking URI as given, else MLFLOW_TRACKING_URI, else MLflow's own default.
+
+    The path of a sqlite store or of a folder is made absolute: who delivers has another working directory.
+    """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
     path = sqlite_path(uri)
     if path is None:
-        return uri
+        return _absolute_folder(uri)
     _, sign, query = uri.partition("?")
-    return f"{_SQLITE}{quote(str(path))}{sign}{query}"  # in a URI, a folder's ? or % would mean something else
+    head = uri[: uri.index("///") + 3]
+    return f"{head}{quote(str(path))}{sign}{query}"  # in a URI, a folder's ? or % would mean something else
+
+
+def _absolute_folder(uri: str) -> str:
+    """A folder's URI, or its mere path, made absolute; any other URI as it is."""
+    if ":" not in uri and uri not in _NO_FOLDERS:
+        return str(Path(uri).absolute())
+    if uri.startswith("file:") and not uri.startswith("file:/"):
+        return Path(unquote(uri.removeprefix("file:"))).absolute().as_uri()
+    return uri
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The absolute path of a sqlite store, None for any other URI."""
-    if not uri.startswith(_SQLITE):
-        return None
-    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])).absolute()
+    found = _SQLITE_OF_A_DRIVER.match(uri)
+    return Path(unquote(uri[found.end() :].partition("?")[0])).absolute() if found else None
 
 
 def check(uri: str, place: str) -> None:
