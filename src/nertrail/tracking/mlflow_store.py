@@ -16,6 +16,10 @@ from nertrail.tracking.destination import sqlite_path
 from nertrail.tracking.mlflow_client import looking
 from nertrail.tracking.protocol import Unreachable
 
+_DATABASES = ("postgresql", "mysql", "mssql")
+_MYSQL_DRIVERS = ("mysql", "mysql+mysqldb", "mysql+pymysql")
+_CONNECT_SECONDS = "10"
+
 
 def experiment_id(client: Any, uri: str, name: str) -> str:
     """The experiment of this name, made if need be; in a sqlite store below the folder of the store."""
@@ -43,7 +47,13 @@ def _create_experiment(client: Any, uri: str, name: str) -> str:
 
 
 def initialise(uri: str) -> None:
-    """Make the tables of a fresh sqlite store, one process at a time: migrations that run side by side fail."""
+    """Make the tables of a fresh sqlite store, one process at a time: migrations that run side by side fail.
+
+    Raises:
+        Unreachable: the store cannot be there, or its database does not answer.
+    """
+    if uri.startswith(_DATABASES):
+        _knock(uri)
     path = sqlite_path(uri)
     if path is None:
         return
@@ -55,6 +65,27 @@ def initialise(uri: str) -> None:
             _sqlite_store(path, path.parent)
         else:
             _create(path)
+
+
+def _knock(uri: str) -> None:
+    """Connect once: where a database is away, MLflow's own store tries for 205 seconds, deaf to every signal."""
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    url = make_url(uri)
+    if url.drivername in _MYSQL_DRIVERS and "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": _CONNECT_SECONDS})
+    try:
+        engine = create_sqlalchemy_engine(url.render_as_string(hide_password=False))
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+    except ImportError as error:
+        raise Unreachable(f"the database's driver is not installed here: {error}", for_all=True) from error
+    except SQLAlchemyError as error:
+        raise Unreachable(f"the database cannot be reached: {error}", for_all=True) from error
 
 
 def _create(path: Path) -> None:
