@@ -95,6 +95,37 @@ def test_a_place_that_is_no_mlflow_server_refuses_us_and_not_a_record(
     assert isinstance(error, Unreachable) and "does not look like an MLflow server" in str(error)
 
 
+@pytest.mark.parametrize("status", [403, 404, 405])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>no such page</html>", Unreachable),
+        (b'{"message": "no route"}', Unreachable),
+        (b"", Unreachable),
+        (b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such run"}', Rejected),
+        (b'{"error_code": "PERMISSION_DENIED", "message": "not yours"}', Rejected),
+    ],
+)
+def test_only_mlflows_own_words_refuse_a_record(
+    status: int, body: bytes, kind: type[Exception], server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setattr(Answers, "answer", (status, {}, body))
+    with pytest.raises(kind), translated():
+        MlflowClient(server).set_tag("r", "a", "1")
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_a_server_behind_a_closed_door_takes_no_writes(
+    status: int, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = MlflowBackend(server)
+    backend._experiments["e"] = "1"
+    monkeypatch.setattr(Answers, "answer", (status, {}, b"not here"))
+    assert not backend.takes_writes("e")
+
+
 @pytest.mark.parametrize(
     ("cause", "kind"),
     [

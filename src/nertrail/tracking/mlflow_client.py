@@ -8,18 +8,25 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from nertrail.tracking.protocol import Rejected, Unreachable
 
 UNAUTHORISED = 401
 _WAIT_STATUSES = (UNAUTHORISED, 408, 425, 429)
+_DOORKEEPERS = (403, 404, 405)  # what an ingress says, too, whose server is away
+_NO_SERVER = "this does not look like an MLflow server that we may use"
 _UPLOAD_SECONDS = 120
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 
 class Unauthorised(Unreachable):
     """The server does not know our credentials, any more or yet."""
+
+
+class Barred(Unreachable):
+    """Whoever answers is no MLflow server, or lets nobody through to it: that says nothing of the record."""
 
 
 @contextlib.contextmanager
@@ -42,14 +49,16 @@ def looking() -> Iterator[None]:
         with translated():
             yield
     except Rejected as error:
-        raise Unreachable(f"this does not look like an MLflow server that we may use: {error}") from error
+        raise Unreachable(f"{_NO_SERVER}: {error}") from error
 
 
 def _translation(error: Exception) -> Unreachable | Rejected:
     problem = f"{type(error).__name__}: {str(error)[:500]}"
-    status, headers = _answer(error)
+    status, headers, by_mlflow = _answer(error)
     if status == UNAUTHORISED:
         return Unauthorised(problem, for_all=True)
+    if status in _DOORKEEPERS and not by_mlflow:
+        return Barred(f"{_NO_SERVER}: {problem}", for_all=True)
     if _may_work_later(error, status):
         wish = _seconds(headers.get("Retry-After", ""))
         return Unreachable(problem, retry_after=wish, for_all=status in _WAIT_STATUSES)
@@ -68,8 +77,16 @@ def _may_work_later(error: Exception, status: int | None) -> bool:
     return code >= 500 or code in _WAIT_STATUSES or type(error).__module__.startswith("sqlalchemy")
 
 
-def _answer(error: Exception) -> tuple[int | None, Mapping[str, str]]:
-    """Status and headers of the HTTP answer behind an error; none where there was no answer.
+class _Answer(NamedTuple):
+    """The HTTP answer behind an error; `by_mlflow`: it is an error of MLflow's own, which only it words so."""
+
+    status: int | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    by_mlflow: bool = True
+
+
+def _answer(error: Exception) -> _Answer:
+    """The answer behind an error, an empty one where there was none.
 
     Neither MLflow's exceptions nor urllib3's carry the answer, so it is looked for in the frames that raised them.
     Where those change, the status is that of MLflow's error code and the wish to be left alone is not heard.
@@ -78,8 +95,16 @@ def _answer(error: Exception) -> tuple[int | None, Mapping[str, str]]:
         for response in (getattr(cause, "response", None), *_locals_named_response(cause)):
             status = getattr(response, "status_code", None) or getattr(response, "status", None)
             if isinstance(status, int) and status >= 400:
-                return status, response.headers
-    return None, {}
+                return _Answer(status, response.headers, _is_of_mlflow(response))
+    return _Answer()
+
+
+def _is_of_mlflow(response: Any) -> bool:
+    try:
+        content = json.loads(getattr(response, "text", "") or getattr(response, "data", ""))
+    except (ValueError, TypeError, OSError):  # no JSON, or a body that cannot be read any more
+        return False
+    return isinstance(content, dict) and "error_code" in content
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -111,6 +136,7 @@ def client_environment() -> dict[str, str]:
     return {
         _TIMEOUT: os.environ.get(_TIMEOUT, "10"),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "PGCONNECT_TIMEOUT": os.environ.get("PGCONNECT_TIMEOUT", "10"),  # every PostgreSQL driver on libpq heeds it
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }

@@ -19,8 +19,8 @@ _HOP = ("connection", "transfer-encoding", "keep-alive", "content-length")
 class Proxy:
     """Passes requests on to `target`. While `faults` is above 0, each request meets the fault, by `chance`.
 
-    Faults: `answer 500`, `answer 429`, `answer 401`, `hang` (no answer ever), `cut` (passed on, the answer is cut off
-    in the middle), `reset` (the connection is reset before the request is passed on), `lose` (passed on, no answer),
+    Faults: `answer 500` or another status, in no words of MLflow's, `hang` (no answer ever), `cut` (passed on, the
+    answer is cut off in the middle), `reset` (the connection is reset before the request is passed on), `lose` (passed on, no answer),
     `late` (passed on when the proxy heals), `slow` (passed on after a while).
     """
 

@@ -29,6 +29,9 @@ pytestmark = pytest.mark.server
 # fault → how often it is met
 FAULTS = {
     "answer 500": 6,
+    "answer 403": 6,
+    "answer 404": 6,
+    "answer 405": 6,
     "answer 429": 3,
     "hang": 3,
     "reset": 6,
