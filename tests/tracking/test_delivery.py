@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,22 @@ def test_a_server_that_goes_away_at_any_call_gets_all_of_it_in_the_end(
         except Unreachable:
             target.left = 4
     assert target.runs == whole.runs
+    assert receipt_of(tmp_path, folder).complete
+
+
+def test_a_full_disk_of_ours_is_neither_a_refusal_nor_an_outage_of_the_server(
+    journal: JournalBackend, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_a_bit_of_everything(journal, tmp_path)
+    target = MemoryBackend()
+    with monkeypatch.context() as full:
+        full.setattr(tempfile, "tempdir", str(tmp_path / "no" / "such"))
+        for _ in range(7):
+            with pytest.raises(Unreachable, match="this machine's own disk fails, not the server") as caught:
+                deliver(tmp_path, folder, target)
+            assert caught.value.for_all
+    assert load_rejected(folder) == [] and receipt_of(tmp_path, folder).pending > 0
+    deliver(tmp_path, folder, target)
     assert receipt_of(tmp_path, folder).complete
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from nertrail.records import RunRecord
 from nertrail.tracking import blobs, events
+from nertrail.tracking.disk import local_disk, scratch_folder
 from nertrail.tracking.events import Event
 from nertrail.tracking.patience import Patience
 from nertrail.tracking.protocol import Destination, Rejected, Stuck, Unreachable
@@ -56,8 +56,9 @@ class Calls:
         if blobs.were_pruned(self._kept, upload.described, self._folder.name):
             return
         try:
-            with tempfile.TemporaryDirectory(prefix="nertrail-") as folder:
-                artifact = blobs.stage(self._kept, upload.described, Path(folder))
+            with scratch_folder() as folder:
+                with local_disk():
+                    artifact = blobs.stage(self._kept, upload.described, folder)
                 self._destination.log(upload.run, RunRecord(artifacts=(artifact,)), upload.at_ms)
         except Rejected as error:
             self.give_up(upload, str(error))

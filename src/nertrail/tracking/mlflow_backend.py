@@ -19,6 +19,7 @@ from typing import Any
 from nertrail.records import Artifact, DatasetInput, ModelVersion, RunRecord, Value, read_json, write_json
 from nertrail.tracking import batches
 from nertrail.tracking.destination import resolve
+from nertrail.tracking.disk import local_disk
 from nertrail.tracking.fitting import OVERFLOW_TAG, Fitting, text, texts
 from nertrail.tracking.mlflow_client import Unauthorised, looking, patience, translated
 from nertrail.tracking.mlflow_store import experiment_id, forget_stores, initialise
@@ -240,7 +241,8 @@ class MlflowBackend:
     def _send_overflow(self, uid: str, fitting: Fitting) -> None:
         """Upload it, and only then note that it is there."""
         run_id = self._run_ids[uid]
-        draft = write_json(self._overflow / f"{uid}.draft", fitting.overflow)
+        with local_disk():
+            draft = write_json(self._overflow / f"{uid}.draft", fitting.overflow)
         name = "overflow.json" if self.profile.rewrites_artifacts else f"overflow-{time.time_ns() // 1_000_000}.json"
         self._upload(run_id, Artifact(draft, name))
         if fitting.count():

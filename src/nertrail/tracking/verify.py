@@ -13,6 +13,7 @@ from nertrail.tracking.mlflow_client import short_tries
 from nertrail.tracking.mlflow_view import Held
 from nertrail.tracking.protocol import KILLED, RUNNING
 from nertrail.tracking.rows import journal_events
+from nertrail.tracking.uploads import server_name
 
 
 @dataclass
@@ -116,4 +117,5 @@ def _files(event: events.Event) -> dict[str, str]:
 
 
 def _path(described: Mapping[str, str], entry: Mapping[str, str]) -> str:
-    return f"{described['name']}/{entry['path']}" if described["folder"] else described["name"]
+    """The name under which the server holds the file."""
+    return server_name(f"{described['name']}/{entry['path']}" if described["folder"] else described["name"])

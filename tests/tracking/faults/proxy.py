@@ -20,8 +20,9 @@ class Proxy:
     """Passes requests on to `target`. While `faults` is above 0, each request meets the fault, by `chance`.
 
     Faults: `answer 500` or another status, in no words of MLflow's, `hang` (no answer ever), `cut` (passed on, the
-    answer is cut off in the middle), `reset` (the connection is reset before the request is passed on), `lose` (passed on, no answer),
-    `late` (passed on when the proxy heals), `slow` (passed on after a while).
+    answer is cut off in the middle), `reset` (the connection is reset before the request is passed on), `lose` (passed
+    on, no answer), `late` (passed on when the proxy heals), `slow` (passed on after a while), `login` (sent on to a
+    page that anybody gets).
     """
 
     def __init__(self, target: str, seed: int = 0) -> None:
@@ -95,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_answer(self, body: bytes, status: str) -> None:
         self.answer(int(status), {"Retry-After": "1"} if status == "429" else {}, b"not now")
+
+    def do_login(self, body: bytes) -> None:
+        self.answer(302, {"Location": "/health"}, b"who are you?")
 
     def do_hang(self, body: bytes) -> None:
         self.proxy.wait(60)
