@@ -7,6 +7,7 @@ from typing import Self
 
 from nertrail.ner.entities import Entity
 from nertrail.ner.serving import FolderPredictor
+from nertrail.ner.threads import thread_count
 
 __all__ = ["Entity", "Predictor"]
 
@@ -32,13 +33,15 @@ class Predictor(FolderPredictor):
             source: the folder of a converted model, or the run dir of a pipeline; `runs:/<run id>` of a conversion;
                 `models:/<name>@<alias>` or `models:/<name>/<version>` of a registry. What a server keeps is fetched
                 once, into the folder NERTRAIL_CACHE or ~/.cache/nertrail.
-            threads: threads of the model; None: as many as there are cores.
+            threads: threads of the model, at most 512; None: OMP_NUM_THREADS or as many as there are usable cores.
             device: "cpu", "cuda" or "auto". CUDA is untested.
             tracking_uri: the server of a `runs:/` or `models:/` source; None: as for the trackers.
 
         Raises:
             ModelError: there is no such model, or its folder is incomplete, broken or of something else.
+            ConfigError: no such device, or no such number of threads.
         """
+        threads = thread_count(threads)
         if not str(source).startswith(("runs:/", "models:/")):
             return cls(Path(source), threads=threads, device=device)
         from nertrail.tracking.mlflow_download import cache_folder, fetch

@@ -200,6 +200,14 @@ def test_recognizers_are_closed_when_a_later_one_fails(tokenizer: Tokenizer) -> 
     assert gc.isenabled()
 
 
+def test_threads_left_open_are_those_that_an_onnx_model_takes(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert torch.get_num_threads() != 3
+    assert measure({"fake": lambda: Fake(tokenizer)}, TEXTS, replace(QUICK, threads=None))["fake"].threads == 3
+
+
 @pytest.mark.parametrize("asked, used, stride", [(128, 64, 16), (32, 32, 8)])
 def test_windows_are_as_long_as_asked_but_never_longer_than_the_models(
     tokenizer: Tokenizer, asked: int, used: int, stride: int

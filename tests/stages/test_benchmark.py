@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from nertrail.errors import ModelError
 from nertrail.experiment import Experiment
 from nertrail.ner.checkpoint import Checkpoint
 from nertrail.ner.model import load_model, save_checkpoint
+from nertrail.ner.predictor import Recognizer
 from nertrail.records import read_json, write_json
 from nertrail.stages.benchmark import BenchmarkConfig, Candidate, candidates_in, run_benchmarking
 from nertrail.stages.inputs import Inputs
@@ -132,3 +134,30 @@ def test_an_onnx_model_is_compared_with_pytorch_of_the_same_run(
     assert memory.runs["int8"].tags["contended"] in ("true", "false")
     assert memory.runs["int8"].metrics["first_call_ms"] == int8.report["first_call_ms"]
     assert steps[0] == ("loading models to time", 0, 0) and steps[-1] == ("benchmark", 36, 36) and len(steps) > 3
+
+
+def test_threads_left_open_are_one_number_for_all(
+    tiny_checkpoint: Checkpoint,
+    tiny_served: Path,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And that number is in every run."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    asked, real = list[tuple[str, int | None, int]](), Candidate.load
+
+    def load(candidate: Candidate, threads: int | None) -> Recognizer:
+        asked.append((candidate.name, threads, torch.get_num_threads()))
+        return real(candidate, threads)
+
+    monkeypatch.setattr(Candidate, "load", load)
+    candidates = [
+        Candidate("torch", tiny_checkpoint.path, "tiny"),
+        Candidate("int8", tiny_served, "tiny", backend="onnx_int8", source="conversion"),
+    ]
+    before = torch.get_num_threads()
+    results = run_benchmarking(CONFIG.model_copy(update={"threads": None}), candidates, texts, tmp_path)
+    assert set(asked) == {("torch", 3, 3), ("int8", 3, 3)}
+    assert [result.record().params["benchmark_threads"] for result in results] == [3, 3]
+    assert torch.get_num_threads() == before

@@ -14,6 +14,7 @@ import typer
 
 from nertrail.cli.guard import guarded
 from nertrail.errors import ConfigError, InputError
+from nertrail.ner.threads import MOST_THREADS
 
 if TYPE_CHECKING:
     from nertrail.ner.entities import Entity
@@ -35,7 +36,9 @@ def predict(
     thresholds: Annotated[
         bool, typer.Option("--thresholds", help="Leave out entities below their type's threshold, see the model card.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the model. Default: one per core.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads of the model. Default: one per usable core.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
     """Find the entities of texts; writes to standard output, text by text."""

@@ -23,6 +23,7 @@ from nertrail.ner.documents import Document
 from nertrail.ner.hardware import hardware, peak_memory_mb, resident_mb
 from nertrail.ner.predictor import Recognizer, entities
 from nertrail.ner.series import Series, Timer, draw
+from nertrail.ner.threads import thread_count
 from nertrail.ner.windows import Window, encode
 
 __all__ = ["LatencySettings", "Loader", "Report", "Series", "hardware", "measure"]
@@ -42,7 +43,8 @@ class LatencySettings:
         warmup_iterations: untimed calls before.
         max_seconds: a series takes no longer, warm-up counted, though one call is always timed.
         max_length: longest window in pieces; a recognizer with shorter ones keeps its own.
-        threads: torch's threads meanwhile; loaders of ONNX models set theirs. None leaves torch's.
+        threads: torch's threads meanwhile; loaders of ONNX models set theirs. None: as many as `thread_count` says,
+            to which such a loader comes, too.
         seed: of the choice of texts.
     """
 
@@ -279,7 +281,7 @@ def _torch_threads(threads: int | None) -> Iterator[int]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(thread_count(threads))
     try:
         yield torch.get_num_threads()
     finally:

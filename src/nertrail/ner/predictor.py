@@ -14,6 +14,7 @@ from nertrail.ner.devices import providers
 from nertrail.ner.documents import Document, Span
 from nertrail.ner.labels import Floats, LabelSet
 from nertrail.ner.session import open_session
+from nertrail.ner.threads import thread_count
 from nertrail.ner.windows import Encoded, Window, WindowSettings, encode, pad_batch, predictions
 
 # With more pieces the activations leave a core's cache: int8 MiniLM-L6 took 0.86 of the CPU time with 512 or with 256
@@ -64,7 +65,7 @@ class TorchRecognizer(_FromCheckpoint):
 
         super().__init__(checkpoint)
         if threads is not None:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(thread_count(threads))
         self._autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
         self._model, self._forward = model_of(checkpoint), window_logits
 
@@ -80,12 +81,12 @@ class OnnxRecognizer(_FromCheckpoint):
     """An ONNX file run by onnxruntime, with the settings that lie beside it.
 
     Args:
-        threads: of this model's session; None: as many as there are cores.
+        threads: of this model's session; None: OMP_NUM_THREADS or as many as there are usable cores.
         device: "cpu", "cuda" or "auto" (CUDA where this onnxruntime has it).
 
     Raises:
         ModelError: no such file, onnxruntime cannot load it, or what lies beside it (labels, tokenizer) is another's.
-        ConfigError: no such device.
+        ConfigError: no such device, or no such number of threads.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ def _session(path: Path, threads: int | None, device: str) -> Any:
 
     if not path.is_file():
         raise ModelError("no such file", place=str(path), remedy="convert the checkpoint to ONNX first")
-    chosen = providers(device, onnxruntime.get_available_providers())
+    chosen, threads = providers(device, onnxruntime.get_available_providers()), thread_count(threads)
     try:
         return open_session(path, chosen, threads)
     except Exception as error:  # its errors have no base of their own

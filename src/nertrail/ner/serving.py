@@ -26,12 +26,12 @@ class FolderPredictor:
     Args:
         folder: a converted model's folder, an MLflow model that holds one, or the run dir of a pipeline.
         file: the ONNX file; None: the one that suits the device.
-        threads: threads of the model; None: as many as there are cores.
+        threads: threads of the model, at most 512; None: OMP_NUM_THREADS or as many as there are usable cores.
         device: "cpu", "cuda" or "auto". CUDA is untested.
 
     Raises:
         ModelError: a file is missing, broken, or of another model; the message names it.
-        ConfigError: no such device.
+        ConfigError: no such device, or no such number of threads.
     """
 
     def __init__(
