@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from nertrail.ner.devices import thread_count
 from nertrail.ner.entities import Entity
 from nertrail.ner.serving import FolderPredictor
-from nertrail.ner.threads import thread_count
 
 __all__ = ["Entity", "Predictor"]
 

@@ -106,7 +106,7 @@ def test_a_long_text_is_read_to_its_end(predictor: Predictor) -> None:
 
 
 def test_min_score_and_thresholds(copy: Path) -> None:
-    write_settings(Checkpoint(**{**vars(read_manifest(copy)), "thresholds": {"PER": 1.1}}))
+    write_settings(Checkpoint(**{**vars(read_manifest(copy)), "thresholds": {"PER": 1.0}}))
     with Predictor.load(copy, threads=1) as predictor:
         everything = predictor.predict(TEXTS[:1])
         scores = [entity.score for entity in everything[0]]
@@ -221,6 +221,32 @@ def other_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def config(**changed: object) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps({**content, **changed}), encoding="utf-8")
+
+    return change
+
+
+def permuted_tokenizer(folder: Path) -> None:
+    """As many pieces, two of them in each other's place."""
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    pieces = content["model"]["vocab"]
+    one, other = sorted(pieces, key=lambda piece: int(pieces[piece]))[-2:]
+    pieces[one], pieces[other] = pieces[other], pieces[one]
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def other_training(folder: Path) -> None:
+    """The same shapes, other weights: those of the head are turned around."""
+    model = onnx_format.load(str(folder / "model_int8.onnx"))
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith("classifier.bias"))
+    values = onnx_format.numpy_helper.to_array(bias)
+    bias.CopyFrom(onnx_format.numpy_helper.from_array(values[::-1].copy(), bias.name))
+    onnx_format.save(model, str(folder / "model_int8.onnx"))
+
+
 def cut(folder: Path) -> None:
     model = folder / "model_int8.onnx"
     model.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
@@ -241,8 +267,37 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
         settings(schema=2, version="9.1"),
         r"nertrail\.json: has schema 2, written by nertrail 9\.1; this is nertrail \S+, which reads 1",
     ),
-    "settings of no schema": (settings(schema=None), r"nertrail\.json: not a checkpoint's settings: .*schema None"),
-    "unknown decoding": (settings(decoding="beam"), r"nertrail\.json: .*unknown decoding 'beam'"),
+    "settings of no schema": (settings(schema=None), r"nertrail\.json: not a checkpoint's settings: schema is None"),
+    "settings of a yes": (settings(schema=True), r"nertrail\.json: not a checkpoint's settings: schema is True"),
+    "deep settings": (edited("nertrail.json", "[" * 100_000), r"nertrail\.json: .*JSON nested too deeply"),
+    "settings without types": (settings(types=None), r"nertrail\.json: .*types is None, not a list of names"),
+    "types of numbers": (settings(types=[3]), r"nertrail\.json: .*types is \[3\], not a list of names"),
+    "a blank type": (settings(types=["PER", " "]), r"nertrail\.json: .*types is \['PER', ' '\], not a list of names"),
+    "a type twice": (settings(types=["PER", "LOC", "PER"]), r"types is .*, not a list of names, each once"),
+    "types in another order": (
+        settings(types=["ORG", "LOC", "PER"]),
+        r"nertrail\.json: .*labels is .*, not O, B- and I- of the types ORG, LOC, PER",
+    ),
+    "a threshold of no type": (settings(thresholds={"X": 0.5}), r"thresholds is {'X': 0\.5}, not scores of the types"),
+    "a threshold too high": (settings(thresholds={"PER": 50}), r"thresholds\.PER is 50, not a number from 0 to 1"),
+    "a threshold of text": (settings(thresholds={"PER": "0.5"}), r"thresholds\.PER is '0\.5', not a number"),
+    "a threshold that is none": (settings(thresholds={"PER": float("nan")}), r"thresholds\.PER is nan, not a number"),
+    "thresholds in a list": (settings(thresholds=[0.5]), r"thresholds is \[0\.5\], not an object"),
+    "half a piece": (settings(windows={"max_length": 64.5}), r"windows\.max_length is 64\.5, not a whole number"),
+    "a stride of text": (settings(windows={"stride": "8"}), r"windows\.stride is '8', not a whole number"),
+    "a stride too long": (settings(windows={"max_length": 8, "stride": 8}), "a stride of 8 in windows of 8 pieces"),
+    "windows in a list": (settings(windows=[64, 8]), r"windows is \[64, 8\], not an object"),
+    "a backbone of no name": (settings(backbone=3), "backbone is 3, not a text"),
+    "digests in a list": (settings(digests=["0"]), r"nertrail\.json: digests is no object of texts"),
+    "a list for a configuration": (edited("config.json", "[]"), r"config\.json: not a model's configuration: a list"),
+    "deep config": (edited("config.json", '{"a":' * 100_000), r"config\.json: .*JSON nested too deeply"),
+    "padding with text": (config(pad_token_id="0"), r"config\.json: .*pad_token_id is '0', not a whole number"),
+    "padding with a yes": (config(pad_token_id=True), r"config\.json: .*pad_token_id is True, not a whole number"),
+    "padding beyond the pieces": (config(pad_token_id=10**6), "pad_token_id is 1000000, and there are 284 pieces"),
+    "half a vocabulary": (config(vocab_size=0.5), r"config\.json: .*vocab_size is 0\.5, not a whole number"),
+    "tokenizer of the same size": (permuted_tokenizer, r"tokenizer\.json: is not the file that nertrail\.json"),
+    "model of another training": (other_training, r"model_int8\.onnx: is not the file that nertrail\.json"),
+    "unknown decoding": (settings(decoding="beam"), r"nertrail\.json: .*decoding is 'beam', not one of"),
     "broken tokenizer": (edited("tokenizer.json", "{}"), r"tokenizer\.json: not a tokenizer"),
     "broken config": (edited("config.json", "{"), r"config\.json: not a model's configuration"),
     "broken model": (edited("model_int8.onnx", "no model"), r"model_int8\.onnx: onnxruntime cannot load it"),
@@ -261,6 +316,14 @@ def test_a_folder_that_cannot_be_used_is_told(copy: Path, case: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         Predictor.load(copy)
     assert "→" in str(caught.value)
+
+
+def test_a_folder_of_an_older_nertrail_has_no_digests(copy: Path) -> None:
+    content = json.loads((copy / "nertrail.json").read_text(encoding="utf-8"))
+    assert set(content.pop("digests")) == {"model_int8.onnx", "tokenizer.json"}
+    (copy / "nertrail.json").write_text(json.dumps(content), encoding="utf-8")
+    other_training(copy)
+    assert len(Predictor.load(copy, threads=1).predict(TEXTS)) == len(TEXTS)
 
 
 def test_windows_that_the_model_cannot_take_are_told_and_nothing_else_is_printed(

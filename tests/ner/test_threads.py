@@ -15,8 +15,8 @@ from nertrail import Predictor
 from nertrail.cli.app import app
 from nertrail.cli.predict import predict
 from nertrail.errors import ConfigError
-from nertrail.ner import threads
-from nertrail.ner.threads import MOST_THREADS, thread_count
+from nertrail.ner import devices
+from nertrail.ner.devices import MOST_THREADS, thread_count
 from nertrail.stages.benchmark import BenchmarkConfig
 
 
@@ -39,7 +39,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_none_is_what_openmp_is_told_or_a_thread_per_usable_core(
     monkeypatch: pytest.MonkeyPatch, omp: str | None, expected: int
 ) -> None:
-    monkeypatch.setattr(threads, "usable_cores", lambda: 7)
+    monkeypatch.setattr(devices, "usable_cores", lambda: 7)
     if omp is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:

@@ -26,6 +26,7 @@ from nertrail.ner.checkpoint import Checkpoint
 from nertrail.ner.documents import Document
 from nertrail.ner.judging import Comparison
 from nertrail.ner.model import model_of
+from nertrail.ner.onnx_files import seal
 from nertrail.ner.sensitivity import rank_by_error
 from nertrail.ner.windows import encode
 from nertrail.records import read_json
@@ -210,6 +211,7 @@ def test_a_model_that_loads_and_runs_but_finds_nothing_fails(
                 bias = np.array([50.0] + [0.0] * 6, np.float32)
                 tensor.CopyFrom(onnx_format.numpy_helper.from_array(bias, tensor.name))
         onnx_format.save(model, str(path))
+        seal(path.parent, path.parent)
         return path
 
     monkeypatch.setattr(onnx, "quantize_int8", spoiled)

@@ -14,7 +14,7 @@ import typer
 
 from nertrail.cli.guard import guarded
 from nertrail.errors import ConfigError, InputError
-from nertrail.ner.threads import MOST_THREADS
+from nertrail.ner.devices import MOST_THREADS
 
 if TYPE_CHECKING:
     from nertrail.ner.entities import Entity

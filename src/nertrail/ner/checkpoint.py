@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 SCHEMA = 1  # of nertrail.json; it grows when an older nertrail would misread a newer file
 REMEDY = "name a checkpoint folder that nertrail wrote"
+# Numbers of config.json that nertrail reads, with the least that each can be.
+_WHOLE = {"vocab_size": 1, "pad_token_id": 0, "type_vocab_size": 0, "max_position_embeddings": 1}
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def write_manifest(checkpoint: Checkpoint, tokenizer: Tokenizer) -> None:
 
 
 def write_settings(checkpoint: Checkpoint) -> None:
-    """Write nertrail.json alone."""
+    """Write nertrail.json alone; digests of a conversion's files, which it may hold, stay."""
+    digests = read_digests(checkpoint.path)
     content = {
         "schema": SCHEMA,
         "version": __version__,
@@ -74,9 +78,9 @@ def write_settings(checkpoint: Checkpoint) -> None:
         "decoding": checkpoint.decoding,
         "run_uid": checkpoint.run_uid,
         "thresholds": dict(checkpoint.thresholds),
+        **({"digests": digests} if digests else {}),
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (checkpoint.path / MANIFEST).write_text(text, encoding="utf-8")
+    _write(checkpoint.path, content)
 
 
 def read_manifest(path: Path) -> Checkpoint:
@@ -85,31 +89,96 @@ def read_manifest(path: Path) -> Checkpoint:
     Raises:
         ModelError: no nertrail.json, one that is broken, or one of a newer nertrail.
     """
-    place = path / MANIFEST
+    place, remedy = path / MANIFEST, "train the model again, or restore the file"
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
+        content = _read_object(place, "a checkpoint's settings", remedy)
         _check_schema(content["schema"], content.get("version"), place)
-        labels, windows = LabelSet(tuple(content["types"])), WindowSettings(**content["windows"])
-        if content["decoding"] not in METHODS:
-            raise ValueError(f"unknown decoding {content['decoding']!r}")  # noqa: TRY301 - told as the others are
-        thresholds = {str(name): float(score) for name, score in content.get("thresholds", {}).items()}
-        run_uid = content.get("run_uid")
-        return Checkpoint(path, content["backbone"], labels, windows, content["decoding"], run_uid, thresholds)
+        backbone, run_uid, decoding = content["backbone"], content.get("run_uid"), content["decoding"]
+        _want(isinstance(backbone, str), "backbone", backbone, "a text")
+        _want(run_uid is None or isinstance(run_uid, str), "run_uid", run_uid, "a text")
+        _want(decoding in METHODS, "decoding", decoding, f"one of {', '.join(METHODS)}")
+        labels, windows = _labels(content), _windows(content)
+        return Checkpoint(path, backbone, labels, windows, decoding, run_uid, _thresholds(content, labels))
     except OSError as error:
         raise ModelError("no such file", place=str(place), remedy=_inside(path)) from error
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        found = f"not a checkpoint's settings: {error!r}"
-        raise ModelError(found, place=str(place), remedy="train the model again, or restore the file") from error
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        found = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "problem", error)
+        raise ModelError(f"not a checkpoint's settings: {found}", place=str(place), remedy=remedy) from error
 
 
-def _check_schema(found: object, version: object, place: Path) -> None:
-    if not isinstance(found, int) or found < 1:
-        raise ValueError(f"schema {found!r}")
+def read_digests(path: Path) -> dict[str, str]:
+    """Digests of a conversion's files by name; none in a folder of an older nertrail, or in one without settings.
+
+    Raises:
+        ModelError: nertrail.json is broken.
+    """
+    place, remedy = path / MANIFEST, "convert the model again, or restore the file"
+    if not place.is_file():
+        return {}
+    found = _read_object(place, "a checkpoint's settings", remedy).get("digests", {})
+    if not isinstance(found, dict) or not all(isinstance(digest, str) for digest in found.values()):
+        raise ModelError("digests is no object of texts", place=str(place), remedy=remedy)
+    return found
+
+
+def write_digests(path: Path, digests: Mapping[str, str]) -> None:
+    """Put them into a folder's nertrail.json."""
+    content = _read_object(path / MANIFEST, "a checkpoint's settings", REMEDY)
+    _write(path, {**content, "digests": dict(digests)})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    (path / MANIFEST).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _check_schema(found: Any, version: object, place: Path) -> None:
+    _want(_is_whole(found, 1), "schema", found, "a whole number from 1 on")
     if found > SCHEMA:
         problem = (
             f"has schema {found}, written by nertrail {version}; this is nertrail {__version__}, which reads {SCHEMA}"
         )
         raise ModelError(problem, place=str(place), remedy="install that version of nertrail, or a newer one")
+
+
+def _labels(content: Mapping[str, Any]) -> LabelSet:
+    types = content["types"]
+    named = isinstance(types, list) and all(isinstance(name, str) and name.strip() and name != "O" for name in types)
+    _want(named and len(set(types)) == len(types), "types", types, "a list of names, each once")
+    labels = LabelSet(tuple(types))
+    found = content.get("labels", [*labels.names])
+    _want(found == [*labels.names], "labels", found, f"O, B- and I- of the types {', '.join(types)}")
+    return labels
+
+
+def _windows(content: Mapping[str, Any]) -> WindowSettings:
+    found = content["windows"]
+    _want(isinstance(found, dict), "windows", found, "an object")
+    for name in {"max_length", "stride"} & set(found):
+        _want(_is_whole(found[name], 0), f"windows.{name}", found[name], "a whole number from 0 on")
+    return WindowSettings(**found)
+
+
+def _thresholds(content: Mapping[str, Any], labels: LabelSet) -> dict[str, float]:
+    found = content.get("thresholds", {})
+    _want(isinstance(found, dict), "thresholds", found, "an object")
+    _want(set(found) <= set(labels.types), "thresholds", found, f"scores of the types {', '.join(labels.types)}")
+    for name, score in found.items():
+        _want(is_score(score), f"thresholds.{name}", score, "a number from 0 to 1")
+    return {name: float(score) for name, score in found.items()}
+
+
+def is_score(value: object) -> bool:
+    """Whether it is a number from 0 to 1; true and false, nan and texts are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= 1
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _want(holds: object, name: str, found: object, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {repr(found)[:80]}, not {wanted}")
 
 
 def _inside(folder: Path) -> str:
@@ -122,16 +191,39 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The model's config.json.
 
     Raises:
-        ModelError: no such file, or no JSON object in it.
+        ModelError: no such file, no JSON object in it, or a number that nertrail reads is none or out of range.
     """
     place = folder / CONFIG
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = _read_object(place, "a model's configuration", REMEDY)
+    except OSError as error:
         raise ModelError(f"not a model's configuration: {error}", place=str(place), remedy=REMEDY) from error
+    if problem := _number_problem(content):
+        raise ModelError(f"not a model's configuration: {problem}", place=str(place), remedy=REMEDY)
+    return content
+
+
+def _number_problem(config: Mapping[str, Any]) -> str | None:
+    for name, least in _WHOLE.items():
+        found = config.get(name)
+        if found is not None and not _is_whole(found, least):
+            return f"{name} is {found!r}, not a whole number from {least} on"
+    pad, pieces = config.get("pad_token_id"), config.get("vocab_size")
+    if pad is not None and pieces is not None and pad >= pieces:
+        return f"pad_token_id is {pad}, and there are {pieces} pieces, counted from 0"
+    return None
+
+
+def _read_object(place: Path, what: str, remedy: str) -> dict[str, Any]:
+    """The JSON object of a file; `what` says what it should have been. OSError passes through."""
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"not {what}: {error}", place=str(place), remedy=remedy) from error
+    except RecursionError:
+        raise ModelError(f"not {what}: JSON nested too deeply", place=str(place), remedy=remedy) from None
     if not isinstance(content, dict):
-        found = f"not a model's configuration: a {type(content).__name__}"
-        raise ModelError(found, place=str(place), remedy=REMEDY)
+        raise ModelError(f"not {what}: a {type(content).__name__}", place=str(place), remedy=remedy)
     return content
 
 

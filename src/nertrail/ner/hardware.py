@@ -8,6 +8,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from nertrail.ner.devices import usable_cores
+
 # Those that decide how fast fp32, bf16 and int8 matrix products are, in /proc/cpuinfo's spelling.
 _ISA = (
     "avx", "avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8",
@@ -31,13 +33,6 @@ def hardware() -> dict[str, str | int]:
         "torch": _version("torch"),
         "onnxruntime": _version("onnxruntime"),
     }
-
-
-def usable_cores() -> int:
-    """Cores this process may run on; in a container fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def isa(flags: str) -> str:

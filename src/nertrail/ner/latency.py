@@ -19,11 +19,11 @@ from itertools import chain
 from typing import Any
 
 from nertrail.errors import DataError
+from nertrail.ner.devices import thread_count
 from nertrail.ner.documents import Document
 from nertrail.ner.hardware import hardware, peak_memory_mb, resident_mb
 from nertrail.ner.predictor import Recognizer, entities
 from nertrail.ner.series import Series, Timer, draw
-from nertrail.ner.threads import thread_count
 from nertrail.ner.windows import Window, encode
 
 __all__ = ["LatencySettings", "Loader", "Report", "Series", "hardware", "measure"]

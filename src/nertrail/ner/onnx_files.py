@@ -12,8 +12,12 @@ from typing import Any
 
 import onnx
 
+from nertrail.ner.checkpoint import read_digests, write_digests
+from nertrail.ner.session import fingerprint
+
 # What serves a model besides its weights: `OnnxRecognizer` reads these, other runtimes config.json.
 COMPANIONS = ("tokenizer.json", "nertrail.json", "config.json")
+_EDITABLE = ("nertrail.json", "config.json")  # settings that somebody may change
 
 
 def weight_bytes(path: Path) -> int:
@@ -66,9 +70,19 @@ def draft_of(folder: Path, model: str, companions: Path) -> Iterator[Path]:
         for name in COMPANIONS:
             if (companions / name).is_file():
                 shutil.copyfile(companions / name, draft / name)
+        seal(draft, folder)
         _publish(sorted(draft.iterdir(), key=lambda file: file.name == model), folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def seal(draft: Path, folder: Path) -> None:
+    """Write into the draft's nertrail.json the digests of its files, and of the models that stay in `folder`."""
+    if not (draft / "nertrail.json").is_file():
+        return
+    known = {name: digest for name, digest in read_digests(folder).items() if (folder / name).is_file()}
+    sealed = [file for file in sorted(draft.iterdir()) if file.name not in _EDITABLE]
+    write_digests(draft, known | {file.name: fingerprint(file) for file in sealed})
 
 
 def _publish(files: Sequence[Path], folder: Path) -> None:

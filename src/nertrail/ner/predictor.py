@@ -9,12 +9,11 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer
 
 from nertrail.errors import ModelError
-from nertrail.ner.checkpoint import TOKENIZER, Checkpoint, read_config, read_manifest
-from nertrail.ner.devices import providers
+from nertrail.ner.checkpoint import TOKENIZER, Checkpoint, read_config, read_digests, read_manifest
+from nertrail.ner.devices import providers, thread_count
 from nertrail.ner.documents import Document, Span
 from nertrail.ner.labels import Floats, LabelSet
-from nertrail.ner.session import open_session
-from nertrail.ner.threads import thread_count
+from nertrail.ner.session import fingerprint, open_session
 from nertrail.ner.windows import Encoded, Window, WindowSettings, encode, pad_batch, predictions
 
 # With more pieces the activations leave a core's cache: int8 MiniLM-L6 took 0.86 of the CPU time with 512 or with 256
@@ -98,6 +97,7 @@ class OnnxRecognizer(_FromCheckpoint):
         self._path = folder / file
         _check_outputs(self._session, len(self.labels), self._path)
         _check_vocabulary(self.tokenizer, read_config(folder), folder)
+        _check_digests(folder, file)
 
     def logits(self, windows: Sequence[Window]) -> list[Floats]:
         ids, mask = pad_batch(windows, self.pad_id)
@@ -178,3 +178,14 @@ def _check_vocabulary(tokenizer: Tokenizer, config: Mapping[str, Any], folder: P
     if isinstance(rows, int) and pieces > rows:
         found = f"knows {pieces} pieces, the model {rows}: it is another model's"
         raise ModelError(found, place=str(folder / TOKENIZER), remedy="copy the whole folder of the converted model")
+
+
+def _check_digests(folder: Path, model: str) -> None:
+    """What is of another training may fit in shape, and label nonsense: the model, weights beside it, the tokenizer."""
+    for name, digest in read_digests(folder).items():
+        if name.endswith(".onnx") and name != model:  # another form of the model, which is not used
+            continue
+        if (folder / name).is_file() and fingerprint(folder / name) != digest:
+            found = "is not the file that nertrail.json beside it was written for: its digest is another"
+            remedy = "copy the whole folder of one conversion, or convert the model again"
+            raise ModelError(found, place=str(folder / name), remedy=remedy)

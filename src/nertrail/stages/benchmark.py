@@ -153,8 +153,8 @@ def run_benchmarking(
     Raises:
         ModelError: a candidate's folder holds no model.
     """
+    from nertrail.ner.devices import thread_count
     from nertrail.ner.latency import measure
-    from nertrail.ner.threads import thread_count
 
     config = config.model_copy(update={"threads": thread_count(config.threads)})  # one number for all that is timed
     tracker = tracker or MLflowBenchmarkTracker.off()
