@@ -116,7 +116,9 @@ class TestTorch:
 
     def test_threads(self, checkpoint: Checkpoint) -> None:
         before = torch.get_num_threads()
-        TorchRecognizer(checkpoint, threads=1).close()
+        recognizer = TorchRecognizer(checkpoint, threads=1)
+        for _ in range(2):
+            recognizer.close()
         assert torch.get_num_threads() == 1
         torch.set_num_threads(before)
 

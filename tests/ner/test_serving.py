@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx as onnx_format
@@ -187,6 +187,40 @@ def test_what_is_no_text_is_told(predictor: Predictor, value: object) -> None:
         predictor.predict([value])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("texts", ["one string", b"bytes", None, 3])
+def test_texts_are_several(predictor: Predictor, texts: Any) -> None:
+    with pytest.raises(DataError, match=rf"found {type(texts).__name__} where several texts are wanted") as caught:
+        predictor.stream(texts)  # told at once, not with the first answer
+    assert "[text]" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), None, "0.5", 50, -0.1, True], ids=repr)
+def test_a_score_is_a_number_from_0_to_1(predictor: Predictor, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"min_score: found {value!r} where a score is wanted"):
+        predictor.predict(TEXTS, min_score=value)
+    assert predictor.predict(TEXTS, min_score=np.float32(0.0)) == predictor.predict(TEXTS)  # type: ignore[arg-type]
+
+
+def test_texts_before_a_bad_one_are_answered(predictor: Predictor) -> None:
+    answers = predictor.stream([TEXTS[0], TEXTS[2], 3, TEXTS[0]])  # type: ignore[list-item]
+    assert [len(next(answers)), len(next(answers))] == [2, 0]
+    with pytest.raises(DataError, match="found int where a text is wanted"):
+        next(answers)
+
+
+def test_a_closed_predictor_says_so(tiny_served: Path) -> None:
+    predictor = Predictor.load(tiny_served, threads=1)
+    begun = predictor.stream(TEXTS * CHUNK_TEXTS)
+    next(begun)
+    predictor.close()
+    predictor.close()
+    for texts in (TEXTS, []):
+        with pytest.raises(ModelError, match=r"model_int8\.onnx: is closed\n.*load the model again"):
+            predictor.predict(texts)
+    with pytest.raises(ModelError, match="is closed"):
+        list(begun)
+
+
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
@@ -340,6 +374,11 @@ def test_windows_that_the_model_cannot_take_are_told_and_nothing_else_is_printed
 def test_a_file_is_no_folder(copy: Path) -> None:
     with pytest.raises(ModelError, match="is a file, not a folder"):
         Predictor.load(copy / "nertrail.json")
+
+
+def test_a_name_that_no_file_has() -> None:
+    with pytest.raises(ModelError, match=r"a: cannot be read: File name too long\n.*check the path"):
+        Predictor.load("a" * 5000)
 
 
 def test_a_checkpoint_is_to_be_converted_first(tiny_checkpoint: Checkpoint) -> None:

@@ -28,9 +28,12 @@ class Entity(NamedTuple):
 
 
 def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Documents in groups that are labelled together, each of bounded size but never less than one document."""
-    chunk, characters = list[Document](), 0
-    for document in documents:
+    """Documents in groups that are labelled together, each of bounded size but never less than one document.
+
+    Where reading a document fails, those before it come first, then the error.
+    """
+    chunk, characters, failure = list[Document](), 0, list[Exception]()
+    for document in _until_failure(documents, failure):
         if chunk and (len(chunk) == CHUNK_TEXTS or characters + len(document.text) > CHUNK_CHARACTERS):
             yield chunk
             chunk, characters = [], 0
@@ -38,6 +41,15 @@ def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         characters += len(document.text)
     if chunk:
         yield chunk
+    if failure:
+        raise failure[0]
+
+
+def _until_failure(documents: Iterable[Document], failure: list[Exception]) -> Iterator[Document]:
+    try:
+        yield from documents
+    except Exception as error:  # noqa: BLE001 - raised again by `chunks`, as soon as what was read is handed out
+        failure.append(error)
 
 
 def label(

@@ -73,7 +73,7 @@ class TorchRecognizer(_FromCheckpoint):
             return self._forward(self._model, windows, self.pad_id)
 
     def close(self) -> None:
-        del self._model
+        self._model = None
 
 
 class OnnxRecognizer(_FromCheckpoint):
@@ -100,6 +100,7 @@ class OnnxRecognizer(_FromCheckpoint):
         _check_digests(folder, file)
 
     def logits(self, windows: Sequence[Window]) -> list[Floats]:
+        self.check_open()
         ids, mask = pad_batch(windows, self.pad_id)
         batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
         try:
@@ -110,8 +111,13 @@ class OnnxRecognizer(_FromCheckpoint):
             raise ModelError(found, place=str(self._path), remedy=remedy) from error
         return [rows[list(window.first)] for rows, window in zip(logits, windows, strict=True)]
 
+    def check_open(self) -> None:
+        """Raise ModelError where it is closed."""
+        if self._session is None:
+            raise ModelError("is closed", place=str(self._path), remedy="load the model again")
+
     def close(self) -> None:
-        del self._session
+        self._session = None
 
 
 def run(recognizer: Recognizer, encoded: Encoded, batch_pieces: int = BATCH_PIECES) -> list[Floats]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nertrail.errors import DataError, ModelError
-from nertrail.ner.checkpoint import CONFIG, MANIFEST, TOKENIZER, read_manifest
+from nertrail.errors import ConfigError, DataError, ModelError
+from nertrail.ner.checkpoint import CONFIG, MANIFEST, TOKENIZER, is_score, read_manifest
 from nertrail.ner.devices import CPU, providers, suited
 from nertrail.ner.documents import Document
 from nertrail.ner.entities import Entity, kept, label
@@ -53,21 +53,28 @@ class FolderPredictor:
             use_thresholds: leave out entities below their type's own threshold, chosen on validation texts.
 
         Raises:
-            DataError: a text is no string.
+            DataError: a text is no string, or `texts` is one instead of several.
+            ConfigError: `min_score` is no number from 0 to 1.
+            ModelError: the predictor is closed.
         """
         return list(self.stream(texts, min_score=min_score, use_thresholds=use_thresholds))
 
     def stream(
         self, texts: Iterable[str], *, min_score: float = 0.0, use_thresholds: bool = False
     ) -> Iterator[list[Entity]]:
-        """As `predict`, one answer after another: texts are read as they are needed, a bounded number ahead."""
+        """As `predict`, one answer after another: texts are read as they are needed, a bounded number ahead.
+
+        Where a text is no string, or reading one fails, those before it are answered first.
+        """
+        self._recognizer.check_open()
+        _check_texts(texts)
+        _check_score(min_score)
         thresholds = self.thresholds if use_thresholds else {}
         documents = (Document(str(number), readable(text), ()) for number, text in enumerate(texts))
-        for _, found in label(self._recognizer, documents, BATCH_PIECES):
-            yield kept(found, min_score, thresholds)
+        return (kept(found, min_score, thresholds) for _, found in label(self._recognizer, documents, BATCH_PIECES))
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model; once it is closed, nothing more."""
         self._recognizer.close()
 
     def __enter__(self) -> Self:
@@ -90,12 +97,32 @@ def readable(text: object) -> str:
     return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def _check_texts(texts: object) -> None:
+    """A string is an iterable of strings, too: its letters."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        found = f"found {type(texts).__name__} where several texts are wanted"
+        raise DataError(found, place="texts", remedy="give a list of strings; of one text: [text]")
+
+
+def _check_score(value: object) -> None:
+    if not is_score(value):
+        found = f"found {value!r} where a score is wanted"
+        raise ConfigError(found, place="min_score", remedy="give a number from 0 to 1")
+
+
 def model_folder(folder: Path) -> Path:
     """The folder itself or the one below it that holds a model.
 
     Raises:
         ModelError: there is none, and what the folder seems to be.
     """
+    try:
+        return _found(folder)
+    except OSError as error:  # no name of a file, no permission
+        raise ModelError(f"cannot be read: {error.strerror}", place=str(folder), remedy="check the path") from None
+
+
+def _found(folder: Path) -> Path:
     if not folder.is_dir():
         found = "is a file, not a folder" if folder.exists() else "no such folder"
         remedy = "give the folder that `nertrail convert` printed, or the run dir of `nertrail run`"
