@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from nertrail.errors import DataError
 from nertrail.ner.entities import Entity
 from nertrail.ner.exports import MODEL_VERSION, export
-from nertrail.ner.texts import Text
+from nertrail.ner.texts import Text, read_texts
 from reading import Read, entities
 
 ANSWERS = [
-    (Text("x", "Anna in Oslo", {"page": 2}), [Entity(0, 4, "PER", 0.9), Entity(8, 12, "LOC", 0.5)]),
+    (Text("x", "Anna in Oslo", {"page": 2}, own_id=True), [Entity(0, 4, "PER", 0.9), Entity(8, 12, "LOC", 0.5)]),
     (Text(2, ""), []),
 ]
 
@@ -44,6 +45,26 @@ def test_prodigy() -> None:
         "meta": {"page": 2, "id": "x"},
     }
     assert second == {"text": "", "spans": [], "meta": {"id": 2}}
+
+
+@pytest.mark.parametrize(
+    "record, meta",
+    [
+        ({"text": "a", "id": "x", "meta": {"id": "theirs"}}, {"id": "theirs"}),
+        ({"text": "a", "id": "x", "meta": {"page": 2}}, {"id": "x", "page": 2}),
+        ({"text": "a", "id": 7}, {"id": 7}),
+        ({"text": "a", "meta": {"page": 2}}, {"page": 2}),
+        ({"text": "a", "meta": {}}, {"id": 1}),
+        ({"text": "a"}, {"id": 1}),
+    ],
+)
+def test_what_the_user_has_in_meta_stays_in_prodigys(record: dict[str, Any], meta: dict[str, Any]) -> None:
+    """And predicting on what was predicted changes nothing."""
+    line = json.dumps(record)
+    for before in ("", "\n"):  # which moves the record to the second line
+        (text,) = read_texts(io.BytesIO((before + line).encode()), "a.jsonl")
+        (line,) = export([(text, [])], "prodigy")
+        assert json.loads(line)["meta"] == meta
 
 
 def test_label_studio() -> None:
@@ -104,3 +125,15 @@ def test_lines_come_as_the_answers_do() -> None:
     assert json.loads(next(lines))["id"] == "x"
     with pytest.raises(RuntimeError, match="later"):
         next(lines)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_an_array_is_closed_where_a_later_answer_fails(count: int) -> None:
+    def failing() -> Any:
+        yield from ANSWERS[:count]
+        raise DataError("later")
+
+    lines, read = export(failing(), "labelstudio"), list[str]()
+    with pytest.raises(DataError, match="later"):
+        read.extend(lines)
+    assert len(json.loads("\n".join(read))) == count

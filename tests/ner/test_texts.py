@@ -47,6 +47,37 @@ def test_meta_goes_along() -> None:
     ]
 
 
+def test_numbers_that_are_no_json_become_null() -> None:
+    row = b'{"text": "a", "meta": {"n": NaN, "m": [-Infinity, 1e999], "k": 0.5, "t": "NaN"}}'
+    assert texts(row, "a.jsonl") == [Text(1, "a", {"n": None, "m": [None, None], "k": 0.5, "t": "NaN"})]
+
+
+@pytest.mark.parametrize(
+    "own, expected",
+    [("true", (1, False)), ("0", (0, True)), ('""', ("", True)), ("null", (1, False)), ("1.5", (1, False))],
+)
+def test_an_id_is_a_text_or_a_whole_number(own: str, expected: tuple[object, bool]) -> None:
+    (found,) = texts(f'{{"text": "a", "id": {own}}}'.encode(), "a.jsonl")
+    assert (found.id, found.own_id) == expected
+    assert not isinstance(found.id, bool)
+
+
+@pytest.mark.parametrize(
+    "content, encoding",
+    [
+        ("\ufeffa\nb".encode("utf-16-le"), "utf-16"),
+        ("\ufeffa\nb".encode("utf-16-be"), "utf-16"),
+        ("\ufeffa\nb".encode("utf-32-le"), "utf-32"),
+        ("\u00e4".encode("latin1"), "latin1"),
+        (b"a\n\xff\xfe", "latin1"),  # a mark stands at the start only
+    ],
+)
+def test_the_remedy_names_the_encoding(content: bytes, encoding: str) -> None:
+    with pytest.raises(DataError, match="is not UTF-8") as caught:
+        texts(content)
+    assert f"iconv -f {encoding} -t utf-8" in str(caught.value.remedy)
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -32,7 +32,8 @@ def _plain(text: Text, entities: Sequence[Entity]) -> dict[str, Any]:
 
 def _prodigy(text: Text, entities: Sequence[Entity]) -> dict[str, Any]:
     # Prodigy shows `meta` below the text; `spans` are where its manual recipes start from.
-    meta = {**(text.meta or {}), "id": text.id}
+    # What the user wrote there stays; an id of the record's own joins it, a line's number only where there is nothing.
+    meta = {"id": text.id, **(text.meta or {})} if text.own_id or not text.meta else text.meta
     return {"text": text.text, "spans": [_span(entity) for entity in entities], "meta": meta}
 
 
@@ -65,11 +66,20 @@ def _meta(text: Text) -> dict[str, Any]:
 
 
 def _array(rows: Iterable[str]) -> Iterator[str]:
+    """The rows as one JSON array, which is closed even where a later row fails."""
     before = "["
-    for row in rows:
-        yield before + row
-        before = ","
-    yield "[]" if before == "[" else "]"
+    try:
+        for row in rows:
+            yield before + row
+            before = ","
+    except Exception:
+        yield _end(before)
+        raise
+    yield _end(before)
+
+
+def _end(before: str) -> str:
+    return "[]" if before == "[" else "]"
 
 
 FORMATS: Mapping[str, Callable[[Text, Sequence[Entity]], dict[str, Any]]] = {

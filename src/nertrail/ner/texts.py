@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -13,6 +15,8 @@ from nertrail.errors import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _JSONL_SUFFIXES = (".jsonl", ".ndjson")
+# The longer mark first: it begins with the shorter one.
+_MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Text:
     id: str | int
     text: str
     meta: Mapping[str, Any] | None = None
+    own_id: bool = False
 
 
 def read_texts(stream: IO[bytes], place: str, kind: str = "auto") -> Iterator[Text]:
@@ -74,7 +79,7 @@ def _records(stream: IO[bytes], place: str) -> Iterator[Text]:
 
 def _record(line: str, place: str, number: int) -> Text:
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=_null, parse_float=_finite)
     except ValueError as error:
         remedy = "write one JSON object per line, or use --input lines"
         raise DataError(f"broken JSON: {error}", place=place, remedy=remedy) from None
@@ -85,7 +90,17 @@ def _record(line: str, place: str, number: int) -> Text:
         found = f"keys {', '.join(map(str, record)) or 'none'}" if isinstance(record, dict) else type(record).__name__
         raise DataError(f'no "text" with a string in it ({found})', place=place, remedy='write {"text": "..."}')
     meta, own = record.get("meta"), record.get("id")
-    return Text(own if isinstance(own, str | int) else number, text, meta if isinstance(meta, dict) else None)
+    named = isinstance(own, str | int) and not isinstance(own, bool)
+    return Text(own if named else number, text, meta if isinstance(meta, dict) else None, named)
+
+
+def _null(_constant: str) -> None:
+    """NaN and Infinity, which Python writes, are no JSON: whoever reads our output need not know them."""
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
 
 
 def _decoded(line: bytes, place: str, number: int) -> str:
@@ -93,8 +108,13 @@ def _decoded(line: bytes, place: str, number: int) -> str:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         found = f"is not UTF-8: byte 0x{line[error.start]:02x} at {error.start + 1}"
-        remedy = "convert it first, for example with iconv -f latin1 -t utf-8"
+        remedy = f"convert it first, for example with iconv -f {_encoding(line if number == 1 else b'')} -t utf-8"
         raise DataError(found, place=f"{place}:{number}", remedy=remedy) from None
+
+
+def _encoding(line: bytes) -> str:
+    """What a text that is not UTF-8 most likely is: its first bytes may tell."""
+    return next((name for mark, name in _MARKS if line.startswith(mark)), "latin1")
 
 
 KINDS: Mapping[str, Callable[[IO[bytes], str], Iterator[Text]]] = {
