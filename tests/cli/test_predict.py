@@ -54,7 +54,7 @@ def test_one_document_and_a_score(tiny_served: Path) -> None:
 @pytest.mark.parametrize(
     "arguments, stdin, message",
     [
-        (("-",), b"fine\n\xff\xfe\n", "standard input:2: is not UTF-8: byte 0xff at 1"),
+        (("-",), b"\xff\xfe\n", "standard input:1: is not UTF-8: byte 0xff at 1"),
         (("-", "--input", "jsonl"), b"no json", "standard input:1: broken JSON"),
         (("-", "--format", "xml"), b"", "--format: unknown 'xml'"),
         (("-", "--input", "pdf"), b"", "--input: unknown 'pdf'"),
@@ -67,6 +67,65 @@ def test_bad_input(tiny_served: Path, arguments: tuple[str, ...], stdin: bytes, 
     done = predict(tiny_served, *arguments, stdin=stdin)
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["jsonl", "prodigy", "labelstudio"])
+def test_texts_before_a_bad_line_are_answered(tiny_served: Path, form: str) -> None:
+    done = predict(tiny_served, "-", "--format", form, stdin=TEXTS + b"\xff\xfe\n" + TEXTS)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: standard input:4: is not UTF-8: byte 0xff at 1")
+    rows = json.loads(done.stdout) if form == "labelstudio" else [json.loads(row) for row in done.stdout.splitlines()]
+    assert len(rows) == 3
+
+
+def test_prodigys_ids_are_kept_when_predicted_again(tiny_served: Path) -> None:
+    rows = b'{"text": "Anna", "id": "x"}\n{"text": "Oslo", "id": 9, "meta": {"id": "theirs", "n": NaN}}\n'
+    arguments = ("-", "--input", "jsonl", "--format", "prodigy")
+    once = predict(tiny_served, *arguments, stdin=rows).stdout
+    assert [json.loads(row)["meta"] for row in once.splitlines()] == [{"id": "x"}, {"id": "theirs", "n": None}]
+    assert predict(tiny_served, *arguments, stdin=once).stdout == once
+
+
+@pytest.mark.parametrize(
+    "file, redirection, code, message",
+    [
+        ("-", "<&-", 2, "standard input: is closed"),
+        ("-", ">&-", 2, "standard output: is closed"),
+        ("-", "> /dev/full", 1, "standard output: cannot be written: No space left on device"),
+        ("a" * 5000, "", 2, "a: cannot be read: File name too long"),
+    ],
+    ids=["stdin closed", "stdout closed", "disk full", "long name"],
+)
+def test_streams_that_cannot_be_used(tiny_served: Path, file: str, redirection: str, code: int, message: str) -> None:
+    command = " ".join([*NERTRAIL, "predict", str(tiny_served), file, "--threads", "1", redirection])
+    done = subprocess.run(["bash", "-c", command], input=TEXTS, env=environment(), capture_output=True, check=False)
+    assert done.returncode == code
+    first, remedy = done.stderr.decode().splitlines()
+    assert first.startswith("error: ") and first.endswith(message)
+    assert remedy.startswith("  → ")
+
+
+def test_a_full_disk_and_many_texts(tiny_served: Path) -> None:
+    """More than a buffer holds."""
+    command = " ".join([*NERTRAIL, "predict", str(tiny_served), "-", "--threads", "1", "> /dev/full"])
+    done = subprocess.run(["bash", "-c", command], input=TEXTS * 300, env=environment(), capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[0] == (
+        "error: standard output: cannot be written: No space left on device"
+    )
+
+
+def test_a_model_whose_name_no_file_has() -> None:
+    done = predict("a" * 5000, "-")
+    assert done.returncode == 2
+    assert b"a: cannot be read: File name too long" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_score_that_is_no_number(tiny_served: Path) -> None:
+    done = predict(tiny_served, "-", "--min-score", "nan")
+    assert (done.returncode, done.stdout) == (2, b"")
     assert b"Traceback" not in done.stderr
 
 

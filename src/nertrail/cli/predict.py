@@ -1,4 +1,4 @@
-"""`nertrail predict`: texts in, entities out, as they come."""
+"""`nertrail predict`: texts in, entities out, group by group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from nertrail.cli.guard import guarded
-from nertrail.errors import ConfigError, InputError
+from nertrail.errors import ConfigError, InputError, NertrailError
 from nertrail.ner.devices import MOST_THREADS
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
-    """Find the entities of texts; writes to standard output, text by text."""
+    """Find the entities of texts; writes them to standard output, in groups of up to 256 texts that are read first."""
     _check(form, kind)
+    _check_streams(file)
     if threads == 1:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # read when the tokenizer is first used
     from nertrail.ner.exports import export
@@ -78,6 +79,13 @@ def _check(form: str, kind: str) -> None:
             raise ConfigError(f"unknown {value!r}", place=option, remedy=f"use one of {', '.join(known)}")
 
 
+def _check_streams(file: str) -> None:
+    """A stream that the shell closed (`<&-`, `>&-`) is None in Python."""
+    for name, stream in (("standard input", sys.stdin if file == "-" else ...), ("standard output", sys.stdout)):
+        if stream is None:
+            raise InputError("is closed", place=name, remedy="leave it open, or redirect it from or to a file")
+
+
 @contextmanager
 def _opened(file: str) -> Iterator[IO[bytes]]:
     if file == "-":
@@ -92,14 +100,33 @@ def _opened(file: str) -> Iterator[IO[bytes]]:
 
 
 def _write(lines: Iterable[str]) -> None:
-    """Print the lines as UTF-8, whatever the terminal's encoding; a lone surrogate becomes its JSON escape."""
-    output = sys.stdout.buffer
+    """Print the lines as UTF-8, whatever the terminal's encoding; a lone surrogate becomes its JSON escape.
+
+    Raises:
+        NertrailError: they cannot be written, for example on a full disk.
+    """
     try:
         for line in lines:
-            output.write(line.encode("utf-8", "backslashreplace") + b"\n")
-        output.flush()
-    except BrokenPipeError:  # whoever reads, such as head, has enough
+            if not _put(line.encode("utf-8", "backslashreplace") + b"\n"):
+                return
+    finally:
+        _put(b"", flush=True)
+
+
+def _put(content: bytes, flush: bool = False) -> bool:
+    """Whether somebody still reads."""
+    output = sys.stdout.buffer
+    try:
+        output.write(content)
+        if flush:
+            output.flush()
+    except OSError as error:
+        # what is buffered must not fail once more at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # whoever reads, such as head, has enough
+            return False
+        raise NertrailError(f"standard output: cannot be written: {error.strerror}\n  → make room for it") from None
+    return True
 
 
 COMMANDS = (predict,)
