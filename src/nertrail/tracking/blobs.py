@@ -13,7 +13,7 @@ from typing import Any
 
 from nertrail.records import Artifact, ModelVersion, read_json
 from nertrail.tracking.protocol import Rejected
-from nertrail.tracking.redaction import is_text, redact_bytes
+from nertrail.tracking.redacted_files import is_text, redact_bytes
 
 LEAVING, LEFT = ".pruned", ".pruned.json"  # see prune.py
 _LINK_BYTES = 16_000_000  # smaller files are copied: a copy cannot change when the stage writes into its file again

@@ -3,77 +3,93 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from nertrail.records import RunRecord
+from nertrail.records import RunRecord, RunRef
 from nertrail.tracking.protocol import Point, RunStart
-
-MASK = "[redacted]"
-_TEXT_SUFFIXES = (
-    ".txt",
-    ".log",
-    ".yaml",
-    ".yml",
-    ".toml",
-    ".ini",
-    ".cfg",
-    ".conf",
-    ".env",
-    ".md",
-    ".csv",
-    ".py",
-    ".sh",
+from nertrail.tracking.secret_names import (
+    WORDS,
+    Kind,
+    is_innocent,
+    is_secret,
+    is_secret_in_text,
+    kind_of,
 )
-_JSON_SUFFIXES = (".json", ".jsonl")
-_VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json", "special_tokens_map.json", "label_map.json")
+from nertrail.tracking.secret_shapes import MASK, has_token, without_shapes
+from nertrail.tracking.secret_variables import Environment
+
+__all__ = [
+    "MASK", "clean_name", "environment_secrets", "redact", "redact_point", "redact_record", "redact_start",
+    "redact_values", "without_password",
+]  # fmt: skip
 _SHORT_NAME = 12  # no name of this length or less is a secret
+_WORD = 8  # an alphabetic value shorter than this may be a word
+_DEEP = 8  # containers below so many others are looked at as text; also those that hold themselves
+_LOOK = 80  # so many characters of a value tell whether it is a secret: what is none is not read time and again
 _V = TypeVar("_V")
 
-_TOKENS = re.compile(
-    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{20,}|api_org_[A-Za-z0-9]{20,}"  # Hugging Face
-    r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_\-]{16,}"
-    r"|sk-[A-Za-z0-9_\-]{20,}|xox[abeprs]-[A-Za-z0-9\-]{10,}|dapi[0-9a-f]{32}"  # OpenAI and others, Slack, Databricks
-    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[0-9A-Za-z_\-]{35}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_\-]{20,}"
-    r"|[A-Za-z0-9_~.\-]{3}8Q~[A-Za-z0-9_~.\-]{31,37}"  # a client secret of Azure
-    r"|eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+)"  # a JSON web token
+_HEAD = re.compile(r"(?<![\w\-])([\w\-]++)(?:\\?['\"])?+[ \t]*+[=:][ \t]*+(?:b?(\\?['\"]))?")
+_VALUES = {  # by the quote before it; JSON within JSON writes \"
+    None: re.compile(r"\{[^{}\n]*\}|[^\s'\",;&]{6,}"),
+    "'": re.compile(r"(?:[^'\\\n]|\\.){4,}+"),
+    '"': re.compile(r'(?:[^"\\\n]|\\.){4,}+'),
+    "\\'": re.compile(r"[^'\\\n]{4,}"),
+    '\\"': re.compile(r'[^"\\\n]{4,}'),
+}
+# a word that is there whenever the pattern fits (in lower case) → the pattern: what stays, and the secret's `value`
+_PHRASES = (
+    (
+        "authorization",
+        re.compile(
+            r"(authorization(?:\\?['\"])?[ \t]*+[=:][ \t]*+(?:\\?['\"])?"
+            r"(?:(?:bearer|basic|token|digest|apikey)[ \t]++)?)"
+            r"(?P<value>[^\s'\"\\,;]{4,})",
+            re.IGNORECASE,
+        ),
+    ),
+    ("bearer", re.compile(r"(\bbearer\s++)(?P<value>(?=\S*[0-9])[A-Za-z0-9+/._~\-]{16,}=*)", re.IGNORECASE)),
+    (
+        "basic",  # base64, in which letters of both cases are; names of models hold hyphens
+        re.compile(
+            r"(\b[Bb](?:asic|ASIC)\s++)(?P<value>(?=\S*[A-Z])(?=\S*[0-9]|\S*=)[A-Za-z0-9+/]{12,}={0,2})(?![\w\-.])"
+        ),
+    ),
+    ("token", re.compile(r"(\btoken\s++)(?P<value>(?=[A-Za-z]*[0-9])[A-Za-z0-9]{20,}=*)", re.IGNORECASE)),
+    ("curl", re.compile(r"(\bcurl\b[^\n]{0,300}?\s(?:-u|--user)[ =]?['\"]?[^\s:'\"]{1,99}:)(?P<value>[^\s'\"]++)")),
+    ("password", re.compile(r"(\blogin\s++\S++\s++password\s++)(?P<value>\S++)")),  # .netrc
 )
-_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----|\Z)", re.DOTALL)
-_URL = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]*://)(?:[^\s/:@'\"]*:[^\s/'\"]+|[^\s/:@'\"]{20,})@")
-_HEAD = re.compile(r"(?<![\w\-])([\w\-]++)['\"]?\s*+[=:]\s*+(?:b?['\"])?")
-_SECRET_HEAD = re.compile(
-    r"(?:password|passwd|pwd|secret|api_?key|access_?key|account_?key|shared_?key|(?:auth|access|session|refresh|hub|id)"
-    r"_?token|(?:^|_)sig)$",
-    re.IGNORECASE,
+_FLAG = re.compile(
+    r"(?<![\w\-])--([A-Za-z][\w\-]*+)(?:['\"],?[ \t]++['\"]?|[ \t]++['\"]?)(?P<value>[^\s'\"\-][^\s'\"]{3,})"
 )
-_NAME_END = re.compile(r"[dDgGnNtTyY]['\"]?\s*[=:]")  # the last letters of what `_SECRET_HEAD` knows
-_VALUE = re.compile(r"(?!\[redacted\])[^\s'\",;&]{6,}")
-_BEARER = re.compile(r"((?:bearer|basic|token)\s+)[A-Za-z0-9+/._~\-]{16,}=*", re.IGNORECASE)
-_SECRET_KEY = re.compile(
-    r"(?:^|[_.\-/])(?:password|passwd|pwd|secret|credentials?|api_?key|access_?key|account_?key|private_?key|token)$",
-    re.IGNORECASE,
-)
-_SECRET_VARIABLE = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PWD|PASS|API_?KEY|ACCESS_?KEY|ACCOUNT_?KEY|SECRET_?KEY|CREDENTIALS?"
-    r"|PRIVATE_?KEY|PASSPHRASE|CONNECTION_?STRING)(?:_|$)",
-    re.IGNORECASE,
-)
-_NO_SECRET_VARIABLES = ("PWD", "OLDPWD")
+_ODBC_PASSWORD = re.compile(r"(?:^|(?<=;))\s*(?:pwd|password|accesstoken)\s*=\s*(?:\{[^}]*\}|[^;]*);?", re.IGNORECASE)
+_HINTS = (*WORDS, *dict.fromkeys(word for word, _ in _PHRASES if not any(known in word for known in WORDS)))
+_SIGNS = (*_HINTS, "\\", "://", "2f%2f", "-----begin")  # without one of them there are only tokens to look for
+_NO_PORT = r"(?![0-9]{1,5}(?:[/?#]|$))"  # behind a host, digits and / are a port and a path
+_USERS = tuple(re.compile(user) for user in (r"[^/]*@", rf"[^/@:\[]+:{_NO_PORT}[^?]*@", rf"[^/@:\[]+:{_NO_PORT}.*@"))
+
+_environment = Environment()
 
 
 def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
     """The text without tokens, passwords in URLs, private keys and the given secret values."""
-    return _BEARER.sub(rf"\1{MASK}", _without_named(_shapes(text, secrets)))
+    text = without_shapes(text, secrets)
+    small = text.lower()
+    if not any(word in small for word in _HINTS):
+        return text
+    for word, phrase in _PHRASES:
+        if word in small:
+            text = phrase.sub(_masked, text)
+    return _without_named(_FLAG.sub(_masked_flag, text) if "--" in text else text)
 
 
 def environment_secrets() -> tuple[str, ...]:
     """The values of environment variables whose names say that they are secret, longest first.
 
-    As they are and as they stand in a URL.
+    As they are and as they stand in a URL and in JSON.
     """
     return _environment.secrets()
 
@@ -104,10 +120,15 @@ def redact_point(point: Point) -> Point:
 
 
 def redact_values(values: Mapping[str, _V], secrets: tuple[str, ...]) -> dict[str, _V | str]:
-    """The values with clean names and texts; the text under a secret's name goes altogether."""
+    """The values with clean names and texts; the text under a secret's name goes altogether.
+
+    Numbers and references stay as they are; whatever else is no text becomes one.
+    """
     plain = _is_plain("\n".join(value for value in values.values() if isinstance(value, str)), secrets)
     return {
-        clean_name(key): value if plain and not _is_secret_key(key) else _clean(key, value, secrets)
+        clean_name(key): value
+        if (plain and not kind_of(key) if isinstance(value, str) else _is_data(value))
+        else _clean(key, value, secrets)
         for key, value in values.items()
     }
 
@@ -115,116 +136,110 @@ def redact_values(values: Mapping[str, _V], secrets: tuple[str, ...]) -> dict[st
 @functools.lru_cache(maxsize=4096)  # the same few names come with every step
 def clean_name(name: str) -> str:
     """The name of a param, tag or metric without tokens."""
-    return name if len(name) <= _SHORT_NAME else _shapes(name, ())
-
-
-def is_text(name: str) -> bool:
-    """Whether a file of this name is looked through for secrets."""
-    return name.endswith((*_TEXT_SUFFIXES, *_JSON_SUFFIXES)) and name not in _VOCABULARIES
-
-
-def redact_bytes(name: str, content: bytes) -> bytes:
-    """The content of a text file without secrets; any other file as it is.
-
-    Of JSON only what has the shape of a secret goes, and nothing of vocabularies: a changed one would be worse than a
-    leak there is likely.
-    """
-    return _redact_bytes(content, strict=name.endswith(_JSON_SUFFIXES)) if is_text(name) else content
+    return name if len(name) <= _SHORT_NAME else without_shapes(name, ())
 
 
 def without_password(uri: str) -> str:
     """The URI with its user and password, and what a server is asked beside them, taken out: what may be written."""
-    if uri.startswith(("http://", "https://")):
-        uri = uri.partition("?")[0]
-    return re.sub(r"(://)[^/]*@", r"\1", uri)
+    uri = _without_user(uri)
+    place, sign, query = uri.partition("?")
+    if uri.startswith(("http://", "https://")) or not sign:
+        return place
+    kept = [part for part in map(_without_odbc_password, query.split("&")) if not _is_secret_part(part)]
+    return f"{place}?{'&'.join(kept)}" if kept else place
 
 
-def _redact_bytes(content: bytes, *, strict: bool) -> bytes:
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content
-    secrets = environment_secrets()
-    clean = _shapes(text, secrets) if strict else redact(text, secrets)
-    return content if clean == text else clean.encode("utf-8")
+def _without_user(uri: str) -> str:
+    """Of what stands before @. A password may hold what it should not: `/`, `?` and `@`."""
+    scheme, sign, place = uri.partition("://")
+    found = next(filter(None, (user.match(place) for user in _USERS)), None)
+    return f"{scheme}{sign}{place[found.end() :]}" if found else uri
 
 
-def _shapes(text: str, secrets: tuple[str, ...]) -> str:
-    """The text without what is a secret by its shape or its value."""
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    text = _TOKENS.sub(MASK, text)
-    if "://" in text:
-        text = _URL.sub(rf"\1{MASK}@", text)
-    return _PEM.sub(MASK, text) if "-----BEGIN" in text else text
+def _is_secret_part(part: str) -> bool:
+    name, _, value = part.partition("=")
+    return is_secret(unquote(name), value)
+
+
+def _without_odbc_password(part: str) -> str:
+    """A connection string within the query names the database, too: of it, only the password goes."""
+    name, _, value = part.partition("=")
+    if name.lower() != "odbc_connect":
+        return part
+    says = unquote(value.replace("+", " "))
+    clean = _ODBC_PASSWORD.sub("", says)
+    return part if clean == says else f"{name}={quote(clean, safe='')}"
+
+
+def _masked(found: re.Match[str]) -> str:
+    return found[0] if is_innocent(found["value"]) else f"{found[1]}{MASK}"
+
+
+def _masked_flag(found: re.Match[str]) -> str:
+    if not is_secret(found[1], found["value"]):
+        return found[0]
+    return f"{found[0][: found.start('value') - found.start()]}{MASK}"
 
 
 def _without_named(text: str) -> str:
     """The text without what stands behind a name that says it is secret."""
     parts, at = [], 0
     for head in _HEAD.finditer(text):
-        value = _VALUE.match(text, head.end()) if head.start() >= at and _SECRET_HEAD.search(head[1]) else None
-        if value is not None:
-            parts += [text[at : head.end()], MASK]
-            at = value.end()
+        if head.start() < at or not kind_of(head[1]):
+            continue
+        begin, pattern = head.end(), _VALUES[head[2]]
+        value = pattern.match(text, begin, begin + _LOOK)
+        if value is not None and is_secret_in_text(head[1], value[0], prose=_is_prose(text, head, value[0])):
+            parts += [text[at:begin], MASK]
+            at = (pattern.match(text, begin) or value).end()
     return "".join((*parts, text[at:])) if parts else text
 
 
-def _clean(key: str, value: _V, secrets: tuple[str, ...]) -> _V | str:
-    if not isinstance(value, str):
+def _is_prose(text: str, head: re.Match[str], value: str) -> bool:
+    """Whether a short word stands where words go on, as in "says of the password: nothing at all"."""
+    before = text[max(head.start() - 2, 0) : head.start()]
+    short = len(value) < _WORD and value.isalpha() and value.islower()
+    return short and before[:1].islower() and before.endswith(" ") and ":" in head[0]
+
+
+def _is_data(value: Any) -> bool:
+    """Whether it stays what it is: a number, a reference to a run, nothing."""
+    if value is None or isinstance(value, (int, float, RunRef)):
+        return True
+    return isinstance(value, tuple) and all(isinstance(part, RunRef) for part in value)
+
+
+def _clean(key: str, value: Any, secrets: tuple[str, ...]) -> str:
+    text = value if isinstance(value, str) else str(_walked(value, secrets))
+    named = is_secret(key, text) if isinstance(value, str) else kind_of(key) is Kind.SECRET
+    return MASK if named and text else redact(text, secrets)
+
+
+def _walked(value: Any, secrets: tuple[str, ...], depth: int = 0) -> Any:
+    """The same dicts and lists with clean texts in them, by the names they have there."""
+    if depth > _DEEP or _is_data(value):
         return value
-    return MASK if value and _is_secret_key(key) else redact(value, secrets)
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if type(value) is dict:
+        return {key: _under(str(key), part, secrets, depth) for key, part in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(_walked(part, secrets, depth + 1) for part in value)
+    return value
 
 
-@functools.lru_cache(maxsize=4096)
-def _is_secret_key(key: str) -> bool:
-    return _SECRET_KEY.search(key) is not None
+def _under(key: str, value: Any, secrets: tuple[str, ...], depth: int) -> Any:
+    if isinstance(value, str):
+        return MASK if value and is_secret(key, value) else redact(value, secrets)
+    return MASK if kind_of(key) is Kind.SECRET and not _is_data(value) else _walked(value, secrets, depth + 1)
 
 
 def _is_plain(text: str, secrets: tuple[str, ...]) -> bool:
     """Whether nothing in the text could be changed by `redact`: one look at many values at once. In doubt, no."""
     small = text.lower()
-    return (
-        text.isascii()  # so that lower case is all that ignoring case means
-        and not any(secret in text for secret in secrets)
-        and not any(sign in text for sign in ("://", "-----BEGIN"))
-        and not any(word in small for word in ("bearer", "basic", "token"))
-        and not _NAME_END.search(text)
-        and not _TOKENS.search(text)
-    )
-
-
-class _Environment:
-    """Remembers the secrets as long as no variable changes: to compare all is much cheaper than to look at each."""
-
-    def __init__(self) -> None:
-        self._known: tuple[Any, tuple[str, ...]] = (None, ())
-
-    def secrets(self) -> tuple[str, ...]:
-        raw = getattr(os.environ, "_data", None)  # CPython's dict behind it; without it, nothing is remembered
-        seen, secrets = self._known
-        if raw is None or raw != seen:
-            seen = dict(raw) if raw is not None else None
-            secrets = _secrets_in(os.environ)
-            self._known = (seen, secrets)  # at once, for other threads
-        return secrets
-
-
-_environment = _Environment()
-
-
-def _secrets_in(variables: Mapping[str, str]) -> tuple[str, ...]:
-    named = [variables.get(name, "") for name in variables if _is_secret_variable(name)]
-    kept = {value for value in named if _is_telling(value) and not os.path.exists(value)}  # noqa: PTH110
-    return tuple(sorted(kept | {quote(value, safe="") for value in kept}, key=len, reverse=True))
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_secret_variable(name: str) -> bool:
-    return name not in _NO_SECRET_VARIABLES and _SECRET_VARIABLE.search(name) is not None
-
-
-def _is_telling(value: str) -> bool:
-    """Short words ("true", "dev") and short numbers occur in ordinary text: to take them out would spoil it."""
-    mixed = not value.isalpha() and not value.isdigit()
-    return len(value) >= 8 or (len(value) >= 6 and mixed)
+    if not text.isascii():  # in ASCII, lower case is all that ignoring case means
+        return False
+    for sign in _SIGNS:  # a plain loop takes half the time of any()
+        if sign in small:
+            return False
+    return not any(secret in text for secret in secrets) and not has_token(text)
