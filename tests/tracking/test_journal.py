@@ -278,15 +278,43 @@ def test_an_artifact_may_change_after_it_was_logged(backend: JournalBackend, tmp
     assert blobs.stage(backend.journal / "blobs", described, tmp_path / "stage").path.read_text() == "first"
 
 
-def test_a_big_file_is_kept_without_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def big_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that counts as big here, and is no text."""
     monkeypatch.setattr(blobs, "_TEXT_BYTES", 10)
     monkeypatch.setattr(blobs, "_LINK_BYTES", 10)
-    file = tmp_path / "model.onnx"
-    file.write_bytes(b"x" * 100)
-    described = blobs.store(tmp_path / "blobs", Artifact(file, "model.onnx"))
-    assert (tmp_path / "blobs" / described["files"][0]["sha256"]).samefile(file)
-    assert blobs.store(tmp_path / "blobs", Artifact(file, "model.onnx")) == described
+    (tmp_path / "model.onnx").write_bytes(b"x" * 100)
+    return tmp_path / "model.onnx"
+
+
+def test_a_big_file_is_kept_without_a_copy_if_it_is_a_reference(big_file: Path, tmp_path: Path) -> None:
+    artifact = Artifact(big_file, "model.onnx", reference=True)
+    described = blobs.store(tmp_path / "blobs", artifact)
+    assert (tmp_path / "blobs" / described["files"][0]["sha256"]).samefile(big_file)
+    assert blobs.store(tmp_path / "blobs", artifact) == described
     assert len(list((tmp_path / "blobs").iterdir())) == 1
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab", "r+b"])
+def test_a_big_file_may_be_written_to_after_it_was_logged(big_file: Path, tmp_path: Path, mode: str) -> None:
+    described = blobs.store(tmp_path / "blobs", Artifact(big_file, "model.onnx"))
+    with big_file.open(mode) as file:
+        file.write(b"y" * 50)
+    (tmp_path / "stage").mkdir()
+    assert blobs.stage(tmp_path / "blobs", described, tmp_path / "stage").path.read_bytes() == b"x" * 100
+
+
+def _cannot(*_: object) -> int:
+    raise OSError
+
+
+def test_a_big_file_is_copied_where_the_file_system_does_not_do_it(
+    big_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "copy_file_range", _cannot, raising=False)
+    described = blobs.store(tmp_path / "blobs", Artifact(big_file, "model.onnx"))
+    kept = tmp_path / "blobs" / described["files"][0]["sha256"]
+    assert kept.read_bytes() == b"x" * 100 and not kept.samefile(big_file)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from nertrail.tracking.protocol import Rejected
 from nertrail.tracking.redacted_files import is_text, redact_bytes
 
 LEAVING, LEFT = ".pruned", ".pruned.json"  # see prune.py
-_LINK_BYTES = 16_000_000  # smaller files are copied: a copy cannot change when the stage writes into its file again
+_LINK_BYTES = 16_000_000  # of a reference, smaller files are copied all the same
+_CHUNK_BYTES = 1 << 30
 _TEXT_BYTES = 1_000_000
 _LOG_BYTES = 16_000_000  # what is text is read up to here, 0.13 CPU-seconds a megabyte, so that no secret slips through
 
@@ -95,14 +96,14 @@ def _entry(blobs: Path, path: Path, relative: str, reference: bool) -> dict[str,
     if path.stat().st_size <= (_LOG_BYTES if is_text(path.name) else _TEXT_BYTES):
         content = redact_bytes(path.name, path.read_bytes())
         return {"path": relative, "sha256": _keep_bytes(blobs, content), "size": len(content)}
-    return {"path": relative, "sha256": _keep_file(blobs, path), "size": path.stat().st_size}
+    return {"path": relative, **_keep_file(blobs, path)}
 
 
 def _reference(blobs: Path, path: Path, relative: str) -> dict[str, Any]:
     """A big file is kept by a second name, where the file system can: then its folder may go before delivery."""
     size = path.stat().st_size
     if size < _LINK_BYTES:
-        return {"path": relative, "sha256": _keep_file(blobs, path), "size": size}
+        return {"path": relative, **_keep_file(blobs, path)}
     draft = _draft(blobs)
     if not _linked(path, draft):
         return {"path": relative, "sha256": digest(path), "size": size, "at": _place(blobs, path)}
@@ -129,11 +130,25 @@ def _keep_bytes(blobs: Path, content: bytes) -> str:
     return sha
 
 
-def _keep_file(blobs: Path, path: Path) -> str:
+def _keep_file(blobs: Path, path: Path) -> dict[str, Any]:
+    """By a copy, which stays what it is when the stage writes into its file again; as big as it was at that moment."""
     draft = _draft(blobs)
-    if path.stat().st_size < _LINK_BYTES or not _linked(path, draft):
-        shutil.copyfile(path, draft)
-    return _keep_draft(blobs, draft)
+    _copy(path, draft)
+    size = draft.stat().st_size
+    return {"sha256": _keep_draft(blobs, draft), "size": size}
+
+
+def _copy(path: Path, draft: Path) -> None:
+    """By the file system itself where it can, which then stores the content once until one of both changes."""
+    try:
+        with path.open("rb") as source, draft.open("wb") as target:
+            while os.copy_file_range(source.fileno(), target.fileno(), _CHUNK_BYTES):
+                pass
+        if draft.stat().st_size:
+            return
+    except (OSError, AttributeError):  # another file system, or no Linux
+        pass
+    shutil.copyfile(path, draft)
 
 
 def _keep_draft(blobs: Path, draft: Path) -> str:

@@ -59,7 +59,11 @@ class Run:
         return quietly(self._wait_run_id, timeout)
 
     def log(self, record: RunRecord) -> None:
-        """Add params, metrics, tags, artifacts and datasets. Artifacts are safe to change or remove afterwards."""
+        """Add params, metrics, tags, artifacts and datasets. Artifacts are safe to change or remove afterwards.
+
+        All but the big files of a `reference`, such as a checkpoint: they are linked, not copied. Write new ones to new
+        files.
+        """
         self._try(self._log, record)
 
     def log_metrics(self, metrics: Mapping[str, SupportsFloat], step: int = 0) -> None:
