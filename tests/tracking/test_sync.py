@@ -29,6 +29,7 @@ from nertrail.tracking.protocol import Point, RunStart
 from nertrail.tracking.state import Health, save_health
 from nertrail.tracking.sync import outlook, status, sync
 from nertrail.tracking.verify import Told, differences, told_by, verify
+from tracking_fixtures import free_port
 from tracking_views import view
 
 URI = "sqlite:////nowhere/mlflow.db"
@@ -200,6 +201,38 @@ def test_a_store_that_was_made_anew_gets_everything_again(
         assert done.exit_code == 0 and "6 of 6 delivered" in done.output, done.output
         assert view(MlflowBackend(store), "a") == before
     assert "overflow.json" in before.artifacts
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("failing", ["sync.name_destination", "carrier.save_health", "sync.write_receipt"])
+def test_a_disk_that_takes_nothing_is_told_in_words(
+    recorded: Path, store: str, number: int, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number), str(recorded / "x"))
+
+    monkeypatch.setattr(f"nertrail.tracking.{failing}", fail)
+    done = run("sync", str(recorded), "--to", store)
+    assert done.exit_code == 3 and "Traceback" not in done.output
+    assert f"error: {recorded}/x: {os.strerror(number)}" in done.output
+
+
+@pytest.mark.parametrize("option", ["--verify", "--prune"])
+def test_a_server_that_cannot_be_compared_with_is_no_failure_of_ours(
+    recorded: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    done = run("sync", str(recorded), option)
+    assert done.exit_code == 3 and "Traceback" not in done.output
+    assert "error: the server cannot be asked now" in done.output
+
+
+def test_files_of_a_desktop_are_no_counts(recorded: Path) -> None:
+    (recorded / "journal" / "unwritten").mkdir(exist_ok=True)
+    (recorded / "journal" / "unwritten" / ".DS_Store").write_bytes(b"\0\xff")
+    (recorded / "journal" / "unwritten" / "x.tmp").write_text("abc")
+    (recorded / "journal" / "unwritten" / "1").write_text("2\n")
+    assert outlook(recorded, URI).dropped == 2
 
 
 def test_again_goes_not_with_a_dry_run(recorded: Path) -> None:

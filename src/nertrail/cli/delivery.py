@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nertrail.cli.guard import NOT_DELIVERED, guarded
+from nertrail.cli.guard import NOT_DELIVERED, fail, guarded
 from nertrail.cli.options import Quiet
 from nertrail.cli.output import byte_bar, print_receipt, print_table
 from nertrail.errors import ConfigError, InputError
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from nertrail.tracking.receipt import Receipt
     from nertrail.tracking.rows import RunRow
 
+# of our own disk, or of the medium that the run dir lies on: the same command works elsewhere, or later
+_NOT_NOW = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _RUN_HEAD = ("run", "stage", "status", "written", "delivered", "pending", "refused", "waiting", "run id on the server")
 
 
@@ -53,17 +58,38 @@ def sync(
         raise ConfigError("goes not with --dry-run", place="--again", remedy="leave one of them out")
     if prune and (to or dry_run):
         raise ConfigError("goes with neither --to nor --dry-run", place="--prune", remedy="it asks every known server")
-    marks = ends(run_dir.absolute() / "journal")
-    receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet, retry_rejected, again)
-    if not quiet:
-        print_receipt(receipt)
-    same = dry_run or not (verify or prune) or _verified(run_dir, to, quiet)
-    if not receipt.complete or receipt.waiting or not same:
-        raise typer.Exit(NOT_DELIVERED)
-    if promote and not dry_run:
-        _promote(run_dir, to, quiet)
-    if prune:
-        _prune(run_dir, marks, quiet)
+    with _not_now(run_dir):
+        marks = ends(run_dir.absolute() / "journal")
+        receipt = _outlook(run_dir, to, quiet) if dry_run else _deliver(run_dir, to, quiet, retry_rejected, again)
+        if not quiet:
+            print_receipt(receipt)
+        same = dry_run or not (verify or prune) or _verified(run_dir, to, quiet)
+        if not receipt.complete or receipt.waiting or not same:
+            raise typer.Exit(NOT_DELIVERED)
+        if promote and not dry_run:
+            _promote(run_dir, to, quiet)
+        if prune:
+            _prune(run_dir, marks, quiet)
+
+
+@contextlib.contextmanager
+def _not_now(run_dir: Path) -> Iterator[None]:
+    """What is not delivered because a server is away or a disk is full is neither bad input nor a failure of ours."""
+    from nertrail.tracking.protocol import Unreachable
+    from nertrail.tracking.redaction import redact
+
+    try:
+        yield
+    except Unreachable as error:
+        fail(f"the server cannot be asked now: {redact(str(error)).splitlines()[0]}", NOT_DELIVERED)
+    except OSError as error:
+        if error.errno not in _NOT_NOW:
+            raise
+        text = f"{error.filename or run_dir}: {error.strerror}; delivery notes its progress in the run dir"
+        fail(
+            f"{text}\n  → make room, or copy the run dir to where it can be written, then the same command",
+            NOT_DELIVERED,
+        )
 
 
 @guarded

@@ -121,7 +121,9 @@ def ends(journal: Path) -> dict[str, int]:
 
 def unwritten(journal: Path) -> int:
     """How many records could not be written, as their writers have noted."""
-    return sum(int(note.read_text(encoding="utf-8") or 0) for note in (journal / "unwritten").glob("*"))
+    notes = [note for note in (journal / "unwritten").glob("*") if note.is_file()]
+    counts = [note.read_text(encoding="utf-8", errors="replace").strip() for note in notes]
+    return sum(int(count) for count in counts if count.isdecimal())  # a desktop may lay files of its own there
 
 
 def _lines(content: bytes, offset: int) -> Iterator[tuple[bytes, int]]:
