@@ -54,6 +54,7 @@ class MlflowBackend:
         self._doubtful: set[str] = set()  # runs whose making was not answered
         self._run_ids: dict[str, str] = {}
         self._fittings: dict[str, Fitting] = {}
+        self._places: dict[str, str] = {}  # of the runs' artifacts, by run id
 
     def start(self, run: RunStart) -> None:
         """Make the run, or open the one that is there again."""
@@ -201,6 +202,7 @@ class MlflowBackend:
 
     def _remember(self, uid: str, run: Any) -> None:
         self._run_ids[uid] = run.info.run_id
+        self._places[run.info.run_id] = run.info.artifact_uri
         path = self._overflow / f"{uid}.json"
         overflow = read_json(path) if path.exists() else {}
         data = run.data
@@ -258,7 +260,9 @@ class MlflowBackend:
             register(self._client(), run_id, artifact.path, version, at_ms, self.run_id, models)
 
     def _upload(self, run_id: str, artifact: Artifact) -> None:
-        upload(self._client(), run_id, artifact, rewrites=self.profile.rewrites_artifacts)
+        place = self._places.get(run_id) or self._client().get_run(run_id).info.artifact_uri
+        self._places[run_id] = place
+        upload(self._client(), run_id, artifact, place, rewrites=self.profile.rewrites_artifacts)
 
 
 def _datasets(datasets: Sequence[DatasetInput]) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from nertrail.records import Artifact
 from nertrail.tracking.disk import local_disk, scratch_folder
 from nertrail.tracking.mlflow_client import Barred, patience, translated
+from nertrail.tracking.mlflow_store import sizes
 from nertrail.tracking.protocol import Rejected, Unreachable
 
 _UNSAFE = re.compile(r"[#?%\x00-\x1f\x7f]")
@@ -36,8 +37,12 @@ def _safe(part: str) -> str:
     return f"{path.stem}-{mark}{path.suffix}"
 
 
-def upload(client: Any, run_id: str, artifact: Artifact, *, rewrites: bool) -> None:
-    """Upload a file or folder. `rewrites`: the server takes a file that it has a second time.
+def upload(client: Any, run_id: str, artifact: Artifact, place: str, *, rewrites: bool) -> None:
+    """Upload a file or folder.
+
+    Args:
+        place: the URI below which the run's artifacts lie. What goes there through a server is looked for.
+        rewrites: the server takes a file that it has a second time.
 
     Raises:
         Unreachable: it does not arrive; the store of artifacts may have a door of its own, so other calls may work.
@@ -50,8 +55,8 @@ def upload(client: Any, run_id: str, artifact: Artifact, *, rewrites: bool) -> N
                 client.log_artifacts(run_id, str(artifact.path), artifact.name)
             else:
                 _upload_files(client, run_id, files, rewrites=rewrites)
-            if client.tracking_uri.startswith("http"):
-                _look(client, run_id, files)
+            if place.startswith(("http:", "https:", "mlflow-artifacts:")):
+                _look(client.tracking_uri, place, files)
     except Barred as error:
         raise Unreachable(str(error)) from error
 
@@ -67,7 +72,7 @@ def _files(artifact: Artifact) -> Iterator[tuple[str, Path]]:
 def _upload_files(client: Any, run_id: str, files: Mapping[str, Path], *, rewrites: bool) -> None:
     for told, path in files.items():
         name = PurePosixPath(server_name(told))
-        if rewrites or str(name) not in _sizes(client, run_id, _above(name)):
+        if rewrites or not _is_there(client, run_id, name):
             _upload_file(client, run_id, path, name)
 
 
@@ -79,31 +84,31 @@ def _upload_file(client: Any, run_id: str, path: Path, name: PurePosixPath) -> N
         client.log_artifact(run_id, str(named), _above(name))
 
 
-def _look(client: Any, run_id: str, files: Mapping[str, Path]) -> None:
+def _is_there(client: Any, run_id: str, name: PurePosixPath) -> bool:
+    """Whether an earlier delivery has uploaded it, where the server would refuse it a second time."""
+    return str(name) in {entry.path for entry in client.list_artifacts(run_id, _above(name))}
+
+
+def _look(tracking_uri: str, place: str, files: Mapping[str, Path]) -> None:
     """See that the files are there, one request per folder: a gateway's login page takes an upload with 200, too.
 
     Raises:
         Unreachable: one is not, or has another size.
     """
-    folders: defaultdict[str | None, dict[str, int]] = defaultdict(dict)
+    folders: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for told, path in files.items():
-        name = PurePosixPath(server_name(told))
-        if name.name != name.parent.name:  # MLflow lists nothing in a folder of one file that has the folder's name
-            folders[_above(name)][str(name)] = path.stat().st_size
+        folder, _, name = f"{place}/{server_name(told)}".rpartition("/")
+        if not folder.endswith(f"/{name}"):  # MLflow lists nothing in a folder of one file that has the folder's name
+            folders[folder][name] = path.stat().st_size
     for folder, wanted in folders.items():
         try:
             with translated():
-                there = _sizes(client, run_id, folder)
+                there = sizes(tracking_uri, folder)
         except Rejected:
             return  # who may write need not be allowed to look
         gone = [name for name, size in wanted.items() if there.get(name, _GONE) not in (size, None)]
         if gone:
             raise Unreachable(f"the upload of {gone[0]} was answered, but the server does not hold what was sent")
-
-
-def _sizes(client: Any, run_id: str, folder: str | None) -> dict[str, int | None]:
-    """What the folder holds: sizes by name, None where the server tells none."""
-    return {entry.path: entry.file_size for entry in client.list_artifacts(run_id, folder)}
 
 
 def _above(name: PurePosixPath) -> str | None:

@@ -109,6 +109,7 @@ def test_a_folder_is_looked_at_once(proxy: Proxy, tmp_path: Path, uid: str) -> N
     backend.log(uid, RunRecord(artifacts=(Artifact(tmp_path / "folder", "folder"),)), 2)
     looks = [what for _, what in proxy.requests if what.startswith("GET") and "artifacts?path=" in what]
     assert len(looks) == 2
+    assert sum("mlflow-artifacts" not in what for _, what in proxy.requests) == 1  # get_run, for the first upload
 
 
 def test_a_full_disk_of_ours_says_nothing_of_the_server(
