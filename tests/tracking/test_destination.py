@@ -80,3 +80,19 @@ def test_no_password_in_the_message() -> None:
     with pytest.raises(ConfigError) as caught:
         destination.check("htp://me:secretpw@host", "--to")
     assert "secretpw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://u:secret/pw@127.0.0.1:9/db",
+        "postgresql://127.0.0.1:9/db?user=u&password=secretpw",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BPWD%3Dsecretpw",
+    ],
+)
+def test_no_password_is_noted_wherever_it_stands(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    destination.name_destination(tmp_path, uri)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert "secret" not in destination.named_destinations(tmp_path)[0]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert destination.named_destinations(tmp_path) == [uri]

@@ -61,6 +61,8 @@ def test_a_secret_is_taken_out_and_the_text_around_it_stays(text: str, secret: s
         "id_token=[CLS][SEP] --mask-token <mask> --max-tokens 1024 --auth basic",
         "sig=0.0123456",
         "password = getpass.getpass('?')",
+        "secrets = environment_secrets(), token = self._token_of_it",
+        "def f(secrets: tuple[str, ...], credentials: dict[str, str]): ...",
         "password: ${DB_PASSWORD}",
         "Authorization: required",
         "https://localhost:5000/x,me@example.org",

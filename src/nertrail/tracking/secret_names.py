@@ -36,7 +36,8 @@ _INNOCENT = {
 }  # fmt: skip
 _PLACEHOLDER = re.compile(
     r"<.*|(?:\[\w+\])+|\[redacted\].*|\$\{?[A-Z][A-Z0-9_]*\}?|\{\{.*|\{[A-Za-z_]*\}?|%\(\w+\)s|\*+|\.+"
-    r"|[0-9]*\.[0-9]+|[A-Za-z_]\w*(?:\.\w+)+[(\[].*",  # a share, a call in some code
+    r"|[0-9]*\.[0-9]+|[A-Za-z_]\w*(?:\.\w+)+[(\[].*|\w+\(\)|[a-z_]+_[a-z_]*\(.*|self\.\w+"  # a share, code
+    r"|(?:tuple|dict|list|set|frozenset|Mapping|Sequence|Iterable|Optional|Callable)\[.*",  # types in it
     re.DOTALL,
 )
 _RANDOM = re.compile(r"[A-Za-z][0-9]+[A-Za-z]|[0-9][A-Za-z]+[0-9]")
