@@ -282,10 +282,16 @@ def test_forked_children_do_not_wait_for_what_their_parent_delivers(
     assert all(float(each) < 2 for each in seconds) and pending == "0"
 
 
+UNTOLD = """
+from nertrail.tracking.state import load_health
+while load_health(tracker._link.launcher.folder).state != "waiting":
+    time.sleep(0.1)  # the parent knows nothing of it yet
+"""
+
+
 def test_an_outage_is_told_by_the_parent_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NERTRAIL_UPLOADER", "process")
-    code = CHILDREN.replace("for logs", "tracker.flush(60)\nfor logs")
-    code = code.replace("sys.exit()", "tracker.flush(0); sys.exit()")
+    code = CHILDREN.replace("sys.exit()", "tracker.flush(0); sys.exit()").replace("for logs", f"{UNTOLD}for logs")
     command = [sys.executable, "-c", code, "http://127.0.0.1:9", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr.count("Delivery to MLflow") == 1
