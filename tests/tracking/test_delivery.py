@@ -146,6 +146,19 @@ def test_a_full_disk_of_ours_is_neither_a_refusal_nor_an_outage_of_the_server(
     assert receipt_of(tmp_path, folder).complete
 
 
+def test_a_name_that_no_disk_takes_is_refused_and_holds_nothing_up(
+    journal: JournalBackend, tmp_path: Path, folder: Path
+) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    journal.start(RunStart("a", "a", "e", 1))
+    journal.log("a", RunRecord(artifacts=(Artifact(tmp_path / "a.json", "x" * 300),)), 2)
+    journal.end("a", "FINISHED", 3)
+    target = MemoryBackend()
+    deliver(tmp_path, folder, target)
+    assert target.runs["a"].status == "FINISHED"
+    assert "no file of that name" in load_rejected(folder)[0]["why"]
+
+
 class Busy(MemoryBackend):
     """While it takes points, the stage writes more of them."""
 

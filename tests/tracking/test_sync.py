@@ -224,7 +224,14 @@ def test_a_server_that_cannot_be_compared_with_is_no_failure_of_ours(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     done = run("sync", str(recorded), option)
     assert done.exit_code == 3 and "Traceback" not in done.output
-    assert "error: the server cannot be asked now" in done.output
+    assert "error: cannot be done now: MlflowException" in done.output
+
+
+def test_a_full_disk_of_ours_keeps_from_comparing(recorded: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("sync", str(recorded), "--to", store).exit_code == 0
+    monkeypatch.setattr("tempfile.tempdir", str(recorded / "no" / "such"))
+    done = run("sync", str(recorded), "--to", store, "--verify")
+    assert done.exit_code == 3 and "error: cannot be done now: this machine's own disk fails" in done.output
 
 
 def test_files_of_a_desktop_are_no_counts(recorded: Path) -> None:

@@ -81,7 +81,7 @@ def _not_now(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except Unreachable as error:
-        fail(f"the server cannot be asked now: {redact(str(error)).splitlines()[0]}", NOT_DELIVERED)
+        fail(f"cannot be done now: {redact(str(error)).splitlines()[0]}", NOT_DELIVERED)
     except OSError as error:
         if error.errno not in _NOT_NOW:
             raise

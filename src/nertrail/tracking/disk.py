@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nertrail.tracking.protocol import Unreachable
+from nertrail.tracking.protocol import Rejected, Unreachable
+
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 @contextlib.contextmanager
@@ -16,10 +19,13 @@ def local_disk() -> Iterator[None]:
 
     Raises:
         Unreachable: it failed; for all records, since none is better off.
+        Rejected: it takes no file of such a name, now or later.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in _OF_THE_NAME:
+            raise Rejected(f"this machine takes no file of that name: {error}") from error
         raise Unreachable(f"this machine's own disk fails, not the server: {error}", for_all=True) from error
 
 

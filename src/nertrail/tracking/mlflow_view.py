@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nertrail.tracking.blobs import digest
+from nertrail.tracking.disk import scratch_folder
 from nertrail.tracking.fitting import OVERFLOW_TAG
 from nertrail.tracking.registry import whole_versions
 
@@ -40,5 +40,5 @@ def _sha256(client: Any, run_id: str, name: str) -> str:
     above = name.rpartition("/")[0]
     if name not in {entry.path for entry in client.list_artifacts(run_id, above or None)}:
         return ""
-    with tempfile.TemporaryDirectory(prefix="nertrail-") as folder:
-        return digest(Path(client.download_artifacts(run_id, name, folder)))
+    with scratch_folder() as folder:
+        return digest(Path(client.download_artifacts(run_id, name, str(folder))))

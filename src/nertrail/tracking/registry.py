@@ -5,12 +5,12 @@ Imports mlflow, lazily, as the backend does.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nertrail.tracking.disk import scratch_folder
 from nertrail.tracking.mlflow_download import Fetched, cache_folder, client_of, fetch, server
 from nertrail.tracking.protocol import now_ms
 from nertrail.tracking.pyfunc import save_pyfunc
@@ -136,8 +136,8 @@ def _create(client: Any, run: Any, name: str, folder: Path, logged_models: bool)
     """Build the MLflow model, upload it and register it; give the version's number."""
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory(prefix="nertrail-") as draft:
-        built = save_pyfunc(folder, Path(draft) / "pyfunc")
+    with scratch_folder() as draft:
+        built = save_pyfunc(folder, draft / "pyfunc")
         source, model_id = _upload(client, run, built, logged_models)
     try:
         client.create_registered_model(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nertrail.tracking import events
+from nertrail.tracking.destination import state_folder
 from nertrail.tracking.mlflow_backend import MlflowBackend
 from nertrail.tracking.mlflow_client import short_tries
 from nertrail.tracking.mlflow_view import Held
@@ -59,7 +60,8 @@ def verify(run_dir: str | Path, uri: str) -> list[Verified]:
     Raises:
         Unreachable: the server does not answer.
     """
-    backend = MlflowBackend(uri)
+    path = Path(run_dir).absolute()
+    backend = MlflowBackend(uri, overflow=state_folder(path, uri) / "overflow")
     with short_tries():
         return [
             Verified(
@@ -70,7 +72,7 @@ def verify(run_dir: str | Path, uri: str) -> list[Verified]:
                 len(told.artifacts),
                 differences(told, backend.held(uid, tuple(told.artifacts), models=told.versions > 0)),
             )
-            for uid, told in told_by(Path(run_dir).absolute() / "journal").items()
+            for uid, told in told_by(path / "journal").items()
         ]
 
 
