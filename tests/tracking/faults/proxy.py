@@ -20,9 +20,9 @@ class Proxy:
     """Passes requests on to `target`. While `faults` is above 0, each request meets the fault, by `chance`.
 
     Faults: `answer 500` or another status, in no words of MLflow's, `hang` (no answer ever), `cut` (passed on, the
-    answer is cut off in the middle), `reset` (the connection is reset before the request is passed on), `lose` (passed
-    on, no answer), `late` (passed on when the proxy heals), `slow` (passed on after a while), `login` (sent on to a
-    page that anybody gets).
+    answer is cut off in the middle), `reset` (the connection is reset before the request is passed on), `tear` (reset
+    in the middle of what is sent, where something is), `lose` (passed on, no answer), `late` (passed on when the proxy
+    heals), `slow` (passed on after a while), `login` (sent on to a page that anybody gets).
     """
 
     def __init__(self, target: str, seed: int = 0) -> None:
@@ -80,11 +80,16 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        if self.proxy.fault == "tear" and length > 1 and self.proxy.next_fault(f"{self.command} {self.path}", b""):
+            self.rfile.read(length // 2)
+            return self.do_reset(b"")
+        body = self.rfile.read(length)
         if self.proxy.credentials and self.headers.get("Authorization") != self.proxy.credentials:
             self.proxy.strangers += 1
             return self.answer(401, {"WWW-Authenticate": "Basic"}, b"who are you?")
-        fault = self.proxy.next_fault(f"{self.command} {self.path}", body).split()
+        torn = self.proxy.fault == "tear"  # above, or not at all
+        fault = [] if torn else self.proxy.next_fault(f"{self.command} {self.path}", body).split()
         with contextlib.suppress(OSError):
             getattr(self, f"do_{fault[0]}" if fault else "pass_on")(body, *fault[1:])
         return None

@@ -35,6 +35,7 @@ FAULTS = {
     "answer 429": 3,
     "hang": 3,
     "reset": 6,
+    "tear": 3,
     "cut": 6,
     "lose": 6,
     "slow": 4,
