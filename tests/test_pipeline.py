@@ -12,14 +12,17 @@ import pytest
 
 import recorded
 import tiny_experiment
+from nertrail import Predictor
 from nertrail.errors import ConfigError, DataError, ModelError
 from nertrail.experiment import load_experiment
 from nertrail.ledger import Ledger
 from nertrail.ner import lengths, onnx
 from nertrail.ner.checkpoint import read_manifest
+from nertrail.ner.serving import model_folder
 from nertrail.ner.windows import WindowSettings
 from nertrail.pipeline import PipelineResult, check_inputs, check_steps, check_types, run_pipeline
 from nertrail.records import read_json, write_json
+from nertrail.stages.attempt import Attempt
 from nertrail.tracking.memory import MemoryRun
 
 ONE = {"name": "cut", "num_hidden_layers": 1}
@@ -143,6 +146,29 @@ def test_a_target_that_fails_does_not_stop_the_others(pipeline: Pipeline, monkey
     assert "conversion-onnx_int8" in (result.run_dir / "report.html").read_text(encoding="utf-8")
     result, said = pipeline("conversion.targets=[onnx_int8, onnx_fp32]")
     assert (result.failures, done_again(said)) == ([], ["conversion-onnx_int8", "benchmark-final"])
+
+
+def test_a_target_that_fails_its_gate_is_not_served_nor_is_the_one_before(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = "conversion.targets=[onnx_fp32, onnx_int8]"
+    result, _ = pipeline(both, "conversion.max_abs_diff=0.2", name="gate")
+    assert result.failures == [] and _served(result.run_dir) == "onnx_int8"
+    real = Attempt._shortfall
+    with monkeypatch.context() as patch:
+        patch.setattr(Attempt, "_shortfall", lambda own: "too low" if own.target == "onnx_int8" else real(own))
+        result, _ = pipeline(both, "conversion.max_abs_diff=0.3", name="gate")
+    (failure,) = result.failures
+    assert failure.startswith("onnx_int8: ConversionError: too low, even with 1 products left in fp32; see ")
+    assert _served(result.run_dir) == "onnx_fp32"
+    result, _ = pipeline(both, "conversion.max_abs_diff=0.3", name="gate")
+    assert result.failures == [] and _served(result.run_dir) == "onnx_int8"
+
+
+def _served(run_dir: Path) -> str:
+    with Predictor.load(run_dir) as predictor:
+        predictor.predict(["Anna Baker lives in Oslo."])
+    return model_folder(run_dir).name
 
 
 def test_an_interrupted_sweep_that_is_extended_keeps_its_trials(
