@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,13 @@ print(len(model.predict([{{"text": {text!r}}}], params={{"min_score": 1.0}})[0][
 import nertrail
 print(nertrail.__file__)
 print([name for name in ("torch", "transformers") if name in sys.modules])
-sys.path.append({source!r})
+"""
+BESIDE = """
+import sys
+import mlflow
+mlflow.pyfunc.load_model({model!r})
+import nertrail, nertrail.ner.serving, nertrail.ner.digests, nertrail.stages.sweep
+print(nertrail.__file__, nertrail.ner.serving.__file__)
 """
 
 
@@ -221,7 +228,7 @@ def test_the_model_is_slim_pinned_and_without_pickles(built: Path) -> None:
 
 
 def test_loading_needs_no_installed_nertrail(built: Path, tmp_path: Path) -> None:
-    """The model's own copy of the serving code answers, and an installed package stays whole beside it."""
+    """The model's own copy of the serving code answers."""
     code = ALONE.format(model=str(built), text=TEXT, source=str(Path(nertrail.__file__).parents[1]))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -233,9 +240,18 @@ def test_loading_needs_no_installed_nertrail(built: Path, tmp_path: Path) -> Non
     assert lines[3] == "[]"
 
 
+def test_an_installed_nertrail_stays_whole_beside_the_copy_in_the_model(built: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(nertrail.__file__).parents[1])}
+    command = [sys.executable, "-c", BESIDE.format(model=str(built))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.count("/code/nertrail/") == 2, done.stderr
+
+
 @pytest.fixture(scope="module")
-def loaded(built: Path) -> Any:
-    return mlflow.pyfunc.load_model(str(built))
+def loaded(built: Path) -> Iterator[Any]:
+    before = list(sys.path)
+    yield mlflow.pyfunc.load_model(str(built))
+    sys.path[:] = before  # the model's own copy of our code is of no concern to other tests
 
 
 def ask(loaded: Any, cells: list[Any], params: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ CODE = (
         "session", "tagging", "windows",
     )),
 )  # fmt: skip
+_PACKAGES = ("__init__.py", "ner/__init__.py")
 REQUIREMENTS = ("mlflow", "onnxruntime", "tokenizers", "numpy")
 EXAMPLE = "Ada Lovelace met Charles Babbage in London."
 # Where nertrail is installed too, the rest of it stays importable beside the copy in the model.
@@ -57,8 +58,9 @@ def _code(target: Path) -> Path:
     for name in CODE:
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, package / name)
-    with (package / "__init__.py").open("a", encoding="utf-8") as file:
-        file.write(_BESIDE_AN_INSTALLATION)
+    for name in _PACKAGES:
+        with (package / name).open("a", encoding="utf-8") as file:
+            file.write(_BESIDE_AN_INSTALLATION)
     return package
 
 
