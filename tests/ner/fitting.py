@@ -15,7 +15,7 @@ import tiny
 from nertrail.ner.checkpoint import load_checkpoint
 from nertrail.ner.labels import LabelSet
 from nertrail.ner.model import Backbone, load_tokenizer
-from nertrail.ner.ranks import rank
+from nertrail.ner.ranks import end, rank, world
 from nertrail.ner.trainer import FitSettings, Fitted, fit
 from nertrail.ner.windows import WindowSettings, encode
 
@@ -44,3 +44,5 @@ if __name__ == "__main__":
     fitted = training(Path(sys.argv[1]), folder, int(sys.argv[3]) if len(sys.argv) > 3 else None)
     report = {"rank": rank(), "metrics": fitted.scores.metrics(), "history": [e.shown() for e in fitted.history]}
     (folder / f"report-{rank()}.json").write_text(json.dumps(report), encoding="utf-8")
+    if world() > 1:
+        end(0)

@@ -13,6 +13,7 @@ import typer
 from nertrail import __version__
 from nertrail.cli import data, delivery, models, predict, stages
 from nertrail.cli.guard import TERMINATED
+from nertrail.ner.ranks import end, world
 
 app = typer.Typer(
     name="nertrail",
@@ -38,7 +39,13 @@ def main() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its news of tables and examples are not ours
     signal.signal(signal.SIGTERM, _terminate)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-    app()
+    if world() == 1:
+        app()
+        return
+    try:
+        app()
+    except SystemExit as ending:
+        end(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
 
 
 def _terminate(_signal: int, _frame: Any) -> NoReturn:

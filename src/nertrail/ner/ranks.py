@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
-from typing import Any, TypeVar
+import sys
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -22,10 +25,8 @@ def agreed(value: T) -> T:
     """What the first process says, in all of them. Every process has to call it, once the training's are connected."""
     if world() == 1:
         return value
-    import torch.distributed as processes
-
     held: list[Any] = [value]
-    processes.broadcast_object_list(held, src=0)
+    _processes().broadcast_object_list(held, src=0)
     said: T = held[0]
     return said
 
@@ -34,16 +35,31 @@ def collected(value: T) -> list[T]:
     """Every process's value, in the order of their numbers, in all of them."""
     if world() == 1:
         return [value]
-    import torch.distributed as processes
-
     held: list[Any] = [None] * world()
-    processes.all_gather_object(held, value)
+    _processes().all_gather_object(held, value)
     return held
 
 
 def wait() -> None:
     """Go on once every process has come here."""
     if world() > 1:
-        import torch.distributed as processes
+        _processes().barrier()
 
-        processes.barrier()
+
+def end(code: int) -> NoReturn:
+    """End this process as one of several, once what is registered for its end was done and its output is out.
+
+    Not by the interpreter: torch's threads, left to its end, were seen to abort a process that was done ("terminate
+    called without an active exception"), and the launcher then calls the whole training failed.
+    """
+    atexit._run_exitfuncs()  # what multiprocessing does before it ends a child the same way
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _processes() -> Any:
+    import torch.distributed as processes
+
+    return processes
