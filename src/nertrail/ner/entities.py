@@ -32,24 +32,20 @@ def chunks(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
     Where reading a document fails, those before it come first, then the error.
     """
-    chunk, characters, failure = list[Document](), 0, list[Exception]()
-    for document in _until_failure(documents, failure):
-        if chunk and (len(chunk) == CHUNK_TEXTS or characters + len(document.text) > CHUNK_CHARACTERS):
+    chunk, characters = list[Document](), 0
+    try:
+        for document in documents:
+            if chunk and (len(chunk) == CHUNK_TEXTS or characters + len(document.text) > CHUNK_CHARACTERS):
+                yield chunk
+                chunk, characters = [], 0
+            chunk.append(document)
+            characters += len(document.text)
+    except Exception:
+        if chunk:
             yield chunk
-            chunk, characters = [], 0
-        chunk.append(document)
-        characters += len(document.text)
+        raise
     if chunk:
         yield chunk
-    if failure:
-        raise failure[0]
-
-
-def _until_failure(documents: Iterable[Document], failure: list[Exception]) -> Iterator[Document]:
-    try:
-        yield from documents
-    except Exception as error:  # noqa: BLE001 - raised again by `chunks`, as soon as what was read is handed out
-        failure.append(error)
 
 
 def label(
