@@ -126,9 +126,10 @@ class JournalBackend:
 
     def _log_event(self, uid: str, record: RunRecord, at_ms: int) -> events.Event:
         kept = [quietly(self._keep, artifact) for artifact in record.artifacts]
-        for _ in range(kept.count(None) + kept.count({})):
+        described = [entry for entry in kept if entry]
+        for _ in range(len(kept) - len(described)):
             self.lose()
-        return events.log_event(uid, record, [entry for entry in kept if entry], at_ms)
+        return events.log_event(uid, record, described, at_ms)
 
     def _append(self, build: Callable[[], events.Event]) -> None:
         """Write the event; what cannot even be built or encoded is told, and counted like all that is not written."""

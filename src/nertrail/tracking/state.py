@@ -178,6 +178,8 @@ def count_rejected(folder: Path, of_round: int) -> Counter[str]:
 
 def count_held_up(folder: Path, progress: Progress) -> Counter[str]:
     """How many records of each run were delivered but for an upload that waits; those refused in part not counted."""
+    if not progress.uploads:  # nearly always: then what was refused need not be read once more
+        return Counter()
     waiting = {(upload.run, upload.place) for upload in progress.uploads}
     return Counter(run for run, _ in waiting - _rejected(folder, progress.round))
 
