@@ -26,6 +26,13 @@ def _quiet_tracking(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
     monkeypatch.delenv("NERTRAIL_TRACKING_CONTEXT", raising=False)
 
 
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery that fails is tried again at once."""
+    monkeypatch.setattr("nertrail.tracking.breaker._LONGEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("nertrail.tracking.sync._GLANCE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sqlite store with its tables, made once: a copy takes a millisecond, the migrations a second."""

@@ -19,6 +19,7 @@ from nertrail.tracking.rows import run_rows
 from nertrail.tracking.state import load_health, load_progress
 from nertrail.tracking.sync import sync
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
 URI = "sqlite:////nowhere/mlflow.db"
 NAMES = ("0.json", "1.json", "2.json")
 
@@ -41,12 +42,6 @@ class Store(MemoryBackend):
             if self.away or not self.takes(uid, artifact.name):
                 raise Unreachable("500: no bucket")
         super().log(uid, record, at_ms)
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nertrail.tracking.breaker._LONGEST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("nertrail.tracking.sync._GLANCE_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from nertrail.tracking.rows import run_rows
 from nertrail.tracking.state import load_health, load_progress, load_rejected
 from nertrail.tracking.sync import sync
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
 URI = "sqlite:////nowhere/mlflow.db"
 Call = tuple[str, str, Any]  # verb, uid, what
 Fails = Callable[[Call], bool]
@@ -57,12 +58,6 @@ class Poisoned(MemoryBackend):
     def end(self, uid: str, status: str, at_ms: int) -> None:
         self._call("end", uid, status)
         super().end(uid, status, at_ms)
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nertrail.tracking.breaker._LONGEST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("nertrail.tracking.sync._GLANCE_SECONDS", 0.0)
 
 
 @pytest.fixture
